@@ -6,7 +6,7 @@ tests and operators quote. Errors that concern data are values (`Finding`); erro
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
@@ -73,4 +73,4 @@ class Finding:
     account_no: str = ""
     serial_no: str = ""
     known_on: date | None = None
-    related: tuple[str, ...] = field(default=())
+    related: tuple[str, ...] = ()
