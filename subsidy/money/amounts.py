@@ -49,6 +49,8 @@ def format_yuan(fen: int) -> str:
 def parse_yuan_column(column: pa.Array | pa.ChunkedArray) -> Parsed:
     """`parse_yuan` of a whole text column."""
     read = read_digits(column)
+    if len(read.valid) and read.valid.all() and int(read.decimals.min()) == 2 == int(read.decimals.max()):
+        return Parsed(read.unscaled, read.valid)
     valid = read.valid & (read.decimals <= 2)
     scale = np.array([100, 10, 1], np.int64)[np.where(valid, read.decimals, 2)]
     # 18 digits without decimals would be more than N(18,2) holds, and could leave 64 bits.

@@ -1,4 +1,7 @@
-"""Decimal text columns to integers: one pass over the bytes of the whole column, no loop over rows.
+"""Decimal text columns to integers: passes over the bytes of a block of rows, no loop over rows.
+
+Most files write every amount of a column with the same number of decimals: such a block is recognised from its bytes and read by Arrow's
+integer parser. Any other block is read place by place.
 
 Grammar: an optional minus sign, digits without needless leading zeros, optionally a point and digits. Nothing else: no plus sign, blanks,
 separators of thousands, exponents, full-width digits. A negative zero is refused, because a sign on nothing says that something is wrong.
@@ -45,18 +48,62 @@ def read_digits(column: pa.Array | pa.ChunkedArray, *, sign: bool = True, padded
     data = np.frombuffer(data_buffer, np.uint8) if data_buffer is not None and data_buffer.size else np.zeros(1, np.uint8)
     for start in range(0, rows, _BLOCK):
         stop = min(start + _BLOCK, rows)
-        unscaled[start:stop], decimals[start:stop], valid[start:stop] = _block(data, offsets[start : stop + 1], sign, padded, point)
+        part = offsets[start : stop + 1]
+        block = _uniform(data, part, sign, padded, point) or _block(data, part, sign, padded, point)
+        unscaled[start:stop], decimals[start:stop], valid[start:stop] = block
     if array.null_count:
         present = array.is_valid().to_numpy(zero_copy_only=False)
         valid &= present
-    unscaled[~valid] = 0
-    decimals[~valid] = 0
+    if not valid.all():
+        unscaled[~valid] = 0
+        decimals[~valid] = 0
     return Digits(unscaled, decimals, valid)
 
 
-def _block(
-    data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], sign: bool, padded: bool, point: bool
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+Block = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]
+
+
+def _uniform(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], sign: bool, padded: bool, point: bool) -> Block | None:
+    """The block when all its rows are digits with the point at the same distance from the end (or none), else None."""
+    begin, end = offsets[:-1], offsets[1:]
+    rows = len(begin)
+    length = end - begin
+    if int(length.min()) < 1 or int(length.max()) > _MOST_DIGITS:
+        return None
+    text = data[offsets[0] : offsets[-1]]
+    others = np.flatnonzero(text - np.uint8(ord("0")) > 9)
+    kinds = text[others]
+    minus = others[kinds == ord("-")]
+    negative = np.zeros(rows, np.bool_)
+    starts, ends = begin - offsets[0], end - offsets[0]
+    if len(minus):
+        negative = text[starts] == ord("-")
+        if not sign or int(negative.sum()) != len(minus):
+            return None
+    points = others if not len(minus) else others[kinds != ord("-")]
+    digits, places, decimals = text, offsets - offsets[0], 0
+    if len(points):
+        if not point or len(points) != rows or bool((text[points] != ord(".")).any()):
+            return None
+        decimals = int(ends[0]) - int(points[0]) - 1
+        if decimals < 1 or not np.array_equal(points, ends - (decimals + 1)) or bool((points < starts).any()):
+            return None
+        keep = np.ones(len(text), np.bool_)
+        keep[points] = False
+        digits = text[keep]
+        places = places - np.arange(rows + 1)
+    whole = length - negative - (decimals + 1 if len(points) else 0)
+    valid = whole > 0
+    if not padded:
+        valid &= (whole == 1) | (text[np.minimum(starts + negative, len(text) - 1)] != ord("0"))
+    if not valid.all():
+        return None
+    numbers = pa.Array.from_buffers(pa.string(), rows, [None, pa.py_buffer(places.astype(np.int32)), pa.py_buffer(digits)])
+    value = numbers.cast(pa.int64()).to_numpy()
+    return value, np.full(rows, decimals, np.int64), ~(negative & (value == 0))
+
+
+def _block(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], sign: bool, padded: bool, point: bool) -> Block:
     begin, end = offsets[:-1], offsets[1:]
     last = len(data) - 1
     length = end - begin
