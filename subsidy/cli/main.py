@@ -1,0 +1,51 @@
+"""``subsidy``: the same steps from a shell. Every module of this package with a ``register(subparsers)`` adds its commands.
+
+Exit codes: 0 done, 1 a check found something, 2 the command line is wrong, 3 stopped with a message (a person must act), 4 stopped for a
+transient cause (try again), 5 waiting for an approval, which the shell cannot give.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import pkgutil
+import sys
+from collections.abc import Sequence
+
+import subsidy.cli
+from subsidy import __version__
+from subsidy.errors import SubsidyError, TransientError
+
+DONE, FOUND, STOPPED, TRY_AGAIN, WAITING = 0, 1, 3, 4, 5
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(prog="subsidy", description="公积金公转商贴息贷款批处理")
+    top.add_argument("--version", action="version", version=f"subsidy {__version__}")
+    subparsers = top.add_subparsers(title="命令", metavar="命令", required=True)
+    for module in sorted(m.name for m in pkgutil.iter_modules(subsidy.cli.__path__)):
+        register = getattr(importlib.import_module(f"subsidy.cli.{module}"), "register", None)
+        if register is not None:
+            register(subparsers)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; prints messages to people on standard error. Returns the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except SubsidyError as error:
+        if getattr(args, "json", False):
+            m = error.message
+            print(json.dumps({"code": m.code, "what": m.what, "safe": m.safe, "todo": m.todo}, ensure_ascii=False))
+        print(error, file=sys.stderr)
+        for finding in getattr(error, "findings", ()):
+            print(f"  {finding.file_name}:{finding.line_no} {finding.field} {finding.value} [{finding.code}] {finding.what} {finding.todo}", file=sys.stderr)
+        return TRY_AGAIN if isinstance(error, TransientError) else STOPPED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
