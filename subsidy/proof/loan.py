@@ -1,0 +1,479 @@
+"""One agreement: from its facts to its lines (handbook sections 4 to 6)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import date
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from subsidy.proof.balance import Balances, Fact, Numbering, is_part
+from subsidy.proof.dates import BASE, add_months, monthly_units, units
+from subsidy.proof.rules import FundRate, Policy, Unknown, Version
+from subsidy.proof.shadow import MILLION, Shadow, State, terms_on
+from subsidy.proof.status import Asked, History, by_change, by_status, status_facts
+
+REPAYMENTS = ("02", "03", "04", "05", "06")
+FIRST_DAY, LAST_DAY = date(1990, 1, 1), date(2099, 12, 31)
+MAXIMUM_FEN = 10**13
+
+
+class Loan(NamedTuple):
+    """All facts of one agreement and one account, as plain rows. `statuses` and `changes` are sorted by day."""
+
+    agreement: Fact
+    contract: Fact
+    account: Fact
+    transactions: Sequence[Fact]
+    statuses: Sequence[Fact]
+    changes: Sequence[Fact]
+    opening: Fact | None
+    others: Mapping[str, int]  # serial number -> what other subsidies pay, fen
+    claimed: bool
+    ambiguous: bool  # the contract has several accounts
+    stored: Mapping[int, State]  # stored shadow states to continue from; empty: from disbursement or opening
+
+
+class Line:
+    """A row on its way to a line."""
+
+    __slots__ = ("entitled", "facts", "figure", "outcome", "payable", "reason", "row", "state", "version")
+
+    def __init__(self, row: Fact) -> None:
+        self.row = row
+        self.version: Version | None = None
+        self.facts: dict[str, Any] = {}
+        self.figure = self.entitled = self.payable = 0
+        self.outcome = self.reason = ""
+        self.state: State | None = None
+
+    def end(self, outcome: str, reason: str) -> None:
+        """Settle the outcome; the first to do so wins."""
+        if not self.outcome:
+            self.outcome, self.reason = outcome, reason
+
+
+class Assessment:
+    """Computes the lines of one `Loan` under a policy."""
+
+    def __init__(self, loan: Loan, policy: Policy) -> None:
+        self.loan, self.policy = loan, policy
+        self.start = max(loan.agreement["subsidy_start_on"], loan.account["disbursed_on"])
+        self.second_home = loan.agreement["home_order"] == "02"
+        self.disbursed_fen = loan.account["disbursed_fen"]
+        self.subsidised_fen = loan.agreement["subsidised_principal_fen"]
+        self.history = History(loan.statuses, loan.opening)
+        self.stop_day = self._first_unsubsidised_day()
+        self._funds: dict[int, FundRate] = {}
+        self._verified: dict[tuple[int, str], bool] = {}
+        self._numbering: Numbering | None = None
+        self._balances: Balances | None = None
+        self._shadow: Shadow | None = None
+        self.term_changes = [c for c in loan.changes if c["kind"] == "term"]
+        self.live: list[Line] = []  # rows that are assessed
+        self.real: list[Fact] = []  # also the quarantined ones: their principal is real; no reversals and nothing reversed
+
+    def lines(self) -> list[Line]:
+        """All lines in the order (accrual end, serial number as text), without limits yet applied across rows."""
+        lines = self._reversals()
+        self.live = [line for line in lines if not line.outcome]
+        self.real = [line.row for line in self.live]
+        settled_on = min((row["accrual_to"] for row in self.real if row["kind"] == "06"), default=LAST_DAY)
+        wrong_loan = self._wrong_loan()
+        for line in self.live:
+            self._check(line, settled_on, wrong_loan)
+        groups = self._instalments()
+        self.live = [line for line in self.live if not line.outcome]
+        self._gates()
+        for group in groups:
+            self._figures([line for line in group if line.outcome != "quarantined"])
+        return lines
+
+    # --- which rows count -------------------------------------------------------------------------------------------
+
+    def _reversals(self) -> list[Line]:
+        """Lines of all rows that carry one; reversals and what they cancel are settled as `reversed`, bad reversals quarantined."""
+        rows = self.loan.transactions
+        by_serial = {row["serial_no"]: row for row in rows}
+        cancelled: set[str] = set()
+        bad: set[str] = set()
+        for row in sorted((r for r in rows if r["reverses"]), key=lambda r: r["serial_no"]):
+            target = by_serial.get(row["reverses"])
+            if (
+                target is None
+                or target["reverses"]
+                or target["serial_no"] in cancelled
+                or target["interest_fen"] + row["interest_fen"] != 0
+                or target["principal_repaid_fen"] + row["principal_repaid_fen"] != 0
+            ):
+                bad.add(row["serial_no"])
+            else:
+                cancelled.update((row["serial_no"], target["serial_no"]))
+        lines = []
+        for row in sorted(rows, key=lambda r: (r["accrual_to"], r["serial_no"])):
+            line = Line(row)
+            if row["serial_no"] in cancelled:
+                line.end("reversed", "REVERSED")
+            elif row["serial_no"] in bad:
+                line.end("quarantined", "REVERSAL")
+            elif row["kind"] not in REPAYMENTS:
+                if row["interest_fen"] == 0:
+                    continue
+                line.end("quarantined", "ROW-KIND")
+            lines.append(line)
+        return lines
+
+    def _wrong_loan(self) -> str:
+        """Why no row of this loan can be assessed; empty when one can."""
+        agreement, contract, account = self.loan.agreement, self.loan.contract, self.loan.account
+        if self.loan.ambiguous:
+            return "ACCOUNT-AMBIGUOUS"
+        days = (agreement["signed_on"], agreement["subsidy_start_on"], account["disbursed_on"])
+        if not 0 < self.disbursed_fen <= MAXIMUM_FEN or not 0 <= self.subsidised_fen <= MAXIMUM_FEN:
+            return "DOMAIN"
+        if not 1 <= contract["term_months"] <= 1200 or not 1 <= contract["due_day"] <= 31 or agreement["subsidy_months"] < 0:
+            return "DOMAIN"
+        return "" if all(FIRST_DAY <= day <= LAST_DAY for day in days) else "DOMAIN"
+
+    def _check(self, line: Line, settled_on: date, wrong_loan: str) -> None:
+        """Quarantine a row that is outside its domain by itself."""
+        row = line.row
+        interest, base, start, end = row["interest_fen"], row["base_principal_fen"], row["accrual_from"], row["accrual_to"]
+        if wrong_loan:
+            line.end("quarantined", wrong_loan)
+        elif not self._in_domain(row):
+            line.end("quarantined", "DOMAIN")
+        elif interest < 0:
+            line.end("quarantined", "NEGATIVE-INTEREST")
+        elif interest and (start >= end or base <= 0 or row["rate_ppm"] <= 0):
+            line.end("quarantined", "DOMAIN")
+        elif end > settled_on:
+            line.end("quarantined", "AFTER-SETTLEMENT")
+        elif is_part(row) and row["instalment"] > terms_on(row["due_on"], self.loan.contract, self.term_changes)[0]:
+            line.end("quarantined", "ABOVE-TERM")
+        else:
+            try:
+                line.version = self.policy.version_on(start)
+            except Unknown as unknown:
+                line.end(unknown.outcome, unknown.reason)
+
+    @staticmethod
+    def _in_domain(row: Fact) -> bool:
+        """Dates, amounts and rate are such as loans have (interpretation 24)."""
+        days = (row["accrual_from"], row["accrual_to"], row["due_on"], row["paid_on"])
+        amounts = (abs(row["interest_fen"]), row["base_principal_fen"], abs(row["principal_repaid_fen"]), row["balance_after_fen"] or 0)
+        return bool(min(days) >= FIRST_DAY and max(days) <= LAST_DAY and max(amounts) <= MAXIMUM_FEN and row["rate_ppm"] <= MILLION)
+
+    def _instalments(self) -> list[list[Line]]:
+        """Rows that are assessed together, in serial order: the parts of an instalment, any other row alone."""
+        parts: dict[int, list[Line]] = defaultdict(list)
+        groups = []
+        for line in self.live:
+            if line.outcome:
+                continue
+            if is_part(line.row):
+                parts[line.row["instalment"]].append(line)
+            else:
+                groups.append([line])
+        for rows in parts.values():
+            rows.sort(key=lambda line: line.row["serial_no"])
+            first = rows[0].row
+            for line in rows[1:]:
+                if any(line.row[name] != first[name] for name in ("accrual_from", "accrual_to", "rate_ppm")):
+                    line.end("quarantined", "PART-DIFFERS")
+            groups.append(rows)
+        return groups
+
+    # --- gates, suspension, window ----------------------------------------------------------------------------------
+
+    def _first_unsubsidised_day(self) -> date:
+        """Conversion or stop by TX03; conversion by TX02 when no TX03 tells of one."""
+        ends = [change["effective_on"] for change in self.loan.changes if change["kind"] in ("convert", "stop")]
+        if not any(change["kind"] == "convert" for change in self.loan.changes):
+            ends += [status["as_of"] for status in self.loan.statuses if status["loan_status"] == "converted"]
+        return min(ends, default=date.max)
+
+    def _condition_facts(self, line: Line) -> dict[str, Any]:
+        row, loan = line.row, self.loan
+        assert line.version is not None
+        return {
+            **status_facts(self.history.on(row["due_on"])),
+            "verified": self._is_verified(line.version, row["accrual_from"]),
+            "duplicate_claim": loan.claimed,
+            "opening_missing": loan.opening is None and loan.account["disbursed_on"] < self.policy.go_live,
+            "days_late": (row["paid_on"] - row["due_on"]).days,
+            "suspended": False,
+            "cured": False,
+            "suspension_count": 0,
+            "instalment": row["instalment"],
+            "transaction_kind": row["kind"],
+            "home_order": loan.agreement["home_order"],
+            "payee_kind": loan.agreement["payee_kind"],
+            "repayment_method": loan.contract["repayment_method"],
+            "term_months": loan.contract["term_months"],
+            "disbursed_amount": self.disbursed_fen,
+            "interest": row["interest_fen"],
+            "accrual_from": row["accrual_from"],
+            "accrual_to": row["accrual_to"],
+            "due_on": row["due_on"],
+            "paid_on": row["paid_on"],
+            "signed_on": loan.agreement["signed_on"],
+            "disbursed_on": loan.account["disbursed_on"],
+            "commercial_rate": row["rate_ppm"],
+        }
+
+    def _is_verified(self, version: Version, day: date) -> bool:
+        """合同核定: the contract agrees with its agreement and account, and the centre accepts it."""
+        payee = self.policy.payee(day)
+        key = (id(version), payee)
+        if key not in self._verified:
+            agreement, contract, account = self.loan.agreement, self.loan.contract, self.loan.account
+            wanted = version.data["verification"]
+            terms = {contract["term_months"], *(c["new_term_months"] for c in self.loan.changes if c["kind"] == "term")}
+            self._verified[key] = (
+                contract["loan_kind"] in wanted["loan_kinds"]
+                and contract["repayment_method"] in wanted["repayment_methods"]
+                and agreement["subsidised_principal_fen"] <= contract["amount_fen"]
+                and account["disbursed_fen"] <= contract["amount_fen"]
+                and account["term_months"] in terms
+                and agreement["centre_code"] == self.policy.code
+                and agreement["payee_kind"] == ("01" if payee == "borrower" else "02")
+                and (
+                    contract["signed_on"] < self.policy.go_live
+                    or abs(account["rate_ppm"] - contract["rate_ppm"]) <= wanted["rate_tolerance_ppm"]
+                )
+                and (wanted["maximum_amount_fen"] is None or contract["amount_fen"] <= wanted["maximum_amount_fen"])
+            )
+        return self._verified[key]
+
+    def _gates(self) -> None:
+        asked = []
+        for line in self.live:
+            line.facts = self._condition_facts(line)
+            assert line.version is not None
+            asked.append(Asked(line.row, line.version.suspends, line.facts))
+        intervals = by_change(self.loan.changes)
+        if any(entry.suspends is not None for entry in asked):
+            intervals += by_status(asked, self.history)
+        clawbacks = [(c["range_from"], c["range_to"]) for c in self.loan.changes if c["kind"] == "clawback"]
+        for line in self.live:
+            row = line.row
+            if self.loan.opening is not None and row["accrual_to"] < self.policy.go_live:
+                line.end("opening", "OPENING")
+                continue
+            self._gate(line, intervals)
+            if line.outcome == "stop":
+                self.stop_day = min(self.stop_day, row["due_on"])
+            if any(a <= row["accrual_to"] <= b for a, b in clawbacks):
+                line.outcome, line.reason = "clawback", "CLAWBACK"
+
+    def _gate(self, line: Line, intervals: Sequence[Any]) -> None:
+        row, version = line.row, line.version
+        assert version is not None
+        if intervals:
+            line.facts["suspension_count"] = sum(i.begins_on <= row["due_on"] for i in intervals)
+            covering = [i for i in intervals if i.covers(row)]
+            line.facts["suspended"] = bool(covering)
+            line.facts["cured"] = bool(covering) and all(i.cured_on is not None for i in covering)
+            if line.facts["cured"]:
+                self._release(line, version, max(i.cured_on for i in covering))
+        for test, outcome, reason in version.gates:
+            if line.outcome:
+                break
+            if test(line.facts):
+                line.end(outcome, reason)
+
+    @staticmethod
+    def _release(line: Line, version: Version, cured_on: date) -> None:
+        """What the cure does to a suspended row before gates are asked; a row that may not be paid yet is left to the gates."""
+        limit = version.data["back_pay_months"]
+        if version.after_cure == "forfeit":
+            line.end("forfeit", "SUSPENSION-FORFEITED")
+        elif limit is not None and add_months(line.row["accrual_to"], limit) < cured_on:
+            line.end("forfeit", "BACK-PAY")
+        elif line.facts["verified"] and not line.facts["duplicate_claim"] and not line.facts["opening_missing"]:
+            line.end("pay", "")
+
+    # --- figures ----------------------------------------------------------------------------------------------------
+
+    def _fund(self, version: Version) -> FundRate:
+        key = id(version)
+        if key not in self._funds:
+            loan = self.loan
+            self._funds[key] = self.policy.fund_rate(
+                version, self.second_home, loan.contract["term_months"] <= 60, loan.account["disbursed_on"], loan.agreement["signed_on"]
+            )
+        return self._funds[key]
+
+    def _figures(self, group: Sequence[Line]) -> None:
+        """Rounded figures of rows that belong together: each the figure of the sum so far less those before it."""
+        interest = base = repaid = earlier = 0
+        total_base = sum(line.row["base_principal_fen"] for line in group)
+        for line in group:
+            row = line.row
+            interest += row["interest_fen"]
+            base += row["base_principal_fen"]
+            repaid += row["principal_repaid_fen"]
+            try:
+                numerator, denominator, reason = self._exact(group[0], line, interest, base, repaid, total_base)
+            except Unknown as unknown:
+                if unknown.outcome == "quarantined" or line.outcome in ("pay", "hold", "stop"):
+                    line.outcome, line.reason = unknown.outcome, unknown.reason
+                continue
+            line.figure = max(0, (2 * numerator + denominator) // (2 * denominator) - earlier)
+            earlier += line.figure
+            if line.outcome == "pay" and not numerator:
+                line.reason = reason
+
+    def _exact(self, first: Line, line: Line, interest: int, base: int, repaid: int, total_base: int) -> tuple[int, int, str]:
+        """The exact amount of the sum of some rows as a fraction, and why it is zero if it is."""
+        row, version = first.row, first.version
+        assert version is not None
+        if interest <= 0:
+            return 0, 1, "NO-INTEREST"
+        start, end = row["accrual_from"], row["accrual_to"]
+        inside_from = max(start, self.start)
+        last = min(self.stop_day, self.policy.window_end(version, self.start, self.loan.agreement["subsidy_months"]))
+        inside_to = min(end, last)
+        if inside_from >= inside_to:
+            return 0, 1, "WINDOW"
+        days, inside = (end - start).days, (inside_to - inside_from).days
+        method = version.method
+        if version.shadow:
+            if is_part(row) and line.outcome == "opening":
+                return 0, 1, ""
+            if is_part(row):
+                return self._beside_shadow(line, first, interest, base, repaid, Fraction(inside, days), total_base)
+            method = "ratio"
+        share, of = self._subsidised(version, row, base)
+        if method == "share":
+            return share * interest * version.data["share_ppm"] * inside, of * MILLION * days, ""
+        rate = row["rate_ppm"]
+        if method == "points":
+            yearly = version.data["points_ppm"] * self._units(version, row, inside_from, inside_to, inside, days)
+            return self._at_most(share, of, interest, base, yearly, inside, days, version)
+        cap = self.policy.cap(version, start)
+        rate_capped = rate if cap is None else min(rate, cap)
+        segments = version.segments(self._fund(version), start, end, inside_from, inside_to)
+        reason = "" if any(fund < rate_capped for _, _, fund in segments) else "NO-SPREAD"
+        if method == "ratio":
+            spread_days = sum((b - a).days * max(0, rate_capped - fund) for a, b, fund in segments)
+            return share * interest * spread_days, of * days * rate, reason
+        yearly = sum(max(0, rate_capped - fund) * self._units(version, row, a, b, (b - a).days, days) for a, b, fund in segments)
+        numerator, denominator, _ = self._at_most(share, of, interest, base, yearly, inside, days, version)
+        return numerator, denominator, reason
+
+    def _units(self, version: Version, row: Fact, start: date, end: date, piece: int, days: int) -> int:
+        """Year fraction of a piece of a row's period in units of 1/base; times `days` for `monthly`, where it is a share of the whole."""
+        if version.day_count == "monthly":
+            return monthly_units(row["accrual_from"], row["accrual_to"], self.loan.contract["due_day"]) * piece
+        return units(version.day_count, start, end)
+
+    @staticmethod
+    def _at_most(
+        share: int, of: int, interest: int, base: int, yearly: int, inside: int, days: int, version: Version
+    ) -> tuple[int, int, str]:
+        """The smaller of w · P · Σ rate · yf and w · I · inside / n. `yearly` is Σ rate · yf in ppm and units of the day count."""
+        numerator = share * base * yearly
+        denominator = of * MILLION * BASE[version.day_count] * (days if version.day_count == "monthly" else 1)
+        if numerator * of * days > share * interest * inside * denominator:
+            return share * interest * inside, of * days, ""
+        return numerator, denominator, ""
+
+    def _subsidised(self, version: Version, row: Fact, base: int) -> tuple[int, int]:
+        """w, as a fraction."""
+        if not version.on_balance:
+            return min(self.subsidised_fen, self.disbursed_fen), self.disbursed_fen
+        remains = self.balances().after(row) if row["kind"] == "03" else 0
+        return min(remains + base, self.subsidised_fen) - min(remains, self.subsidised_fen), base
+
+    def _beside_shadow(
+        self, line: Line, first: Line, interest: int, base: int, repaid: int, inside: Fraction, total_base: int
+    ) -> tuple[int, int, str]:
+        """What the instalment costs more than that of the shadow loan; fractions, since these rows are few."""
+        version, row = first.version, first.row
+        assert version is not None
+        state = line.state = self.shadow().instalment(row["instalment"])
+        due_fen = self.balances().due_with(row, total_base)
+        part = min(Fraction(1), Fraction(base, due_fen)) if due_fen > 0 else Fraction(1)
+        share = Fraction(*self._subsidised(version, row, base))
+        if version.method == "shadow_interest":
+            amount = share * interest - part * state.interest_fen
+        else:
+            amount = share * (repaid + interest) - part * (state.interest_fen + state.principal_fen)
+        amount = min(max(Fraction(0), amount), share * interest) * inside
+        return amount.numerator, amount.denominator, "NO-SPREAD"
+
+    def numbering(self) -> Numbering:
+        """Due dates of the loan's instalments."""
+        if self._numbering is None:
+            rows = [line.row for line in self.live if line.row["accrual_from"] < line.row["accrual_to"]]
+            self._numbering = Numbering(rows, self.loan.contract["due_day"], self.loan.account["disbursed_on"])
+        return self._numbering
+
+    def balances(self) -> Balances:
+        """Balances by the rows of the loan."""
+        if self._balances is None:
+            self._balances = Balances(self.real, self.disbursed_fen, self.loan.statuses, self.loan.opening is not None, self.numbering())
+        return self._balances
+
+    def shadow(self) -> Shadow:
+        """The loan's shadow."""
+        if self._shadow is None:
+            loan = self.loan
+            rows = [line.row for line in self.live]
+            groups: dict[int, Fact] = {}
+            for row in sorted((r for r in rows if is_part(r) and r["accrual_from"] < r["accrual_to"]), key=lambda r: r["serial_no"]):
+                groups.setdefault(row["instalment"], row)
+            self._shadow = Shadow(
+                start_fen=min(self.subsidised_fen, self.disbursed_fen),
+                contract=loan.contract,
+                disbursed_on=loan.account["disbursed_on"],
+                groups=groups,
+                odd_rows=[r for r in self.real if r["kind"] in ("02", "04", "05") and r["instalment"] == 0],
+                prepayments=[r for r in self.real if r["kind"] == "03" and r["principal_repaid_fen"] > 0],
+                changes=self.term_changes,
+                opening=loan.opening,
+                go_live=self.policy.go_live,
+                numbering=self.numbering(),
+                balances=self.balances,
+                version_on=self.policy.version_for_shadow,
+                fund_rate=self._fund,
+                stored=loan.stored,
+            )
+        return self._shadow
+
+
+class Limits:
+    """Applies the limits of one agreement, row by row in order; remembers what was used."""
+
+    def __init__(self, opening: Fact | None) -> None:
+        self.used_life = opening["paid_fen"] if opening else 0
+        self.used_month: dict[tuple[int, int], int] = defaultdict(int)
+
+    def apply(self, line: Line, other_fen: int) -> None:
+        """Set entitled and payable of `line`; gates come before limits, so a forfeited line uses none."""
+        if line.outcome in ("quarantined", "reversed"):
+            line.figure = 0
+        if line.outcome not in ("pay", "hold", "stop"):
+            return
+        amount, reason = line.figure, ""
+        left = max(0, line.row["interest_fen"] - other_fen)
+        if left < amount:
+            amount, reason = left, "LIMIT-OTHER"
+        assert line.version is not None
+        month = (line.row["accrual_to"].year, line.row["accrual_to"].month)
+        for limit, used, code in (
+            (line.version.data["monthly_limit_fen"], self.used_month[month], "LIMIT-MONTH"),
+            (line.version.data["lifetime_limit_fen"], self.used_life, "LIMIT-LIFE"),
+        ):
+            if limit is not None and max(0, limit - used) < amount:
+                amount, reason = max(0, limit - used), code
+        self.used_month[month] += amount
+        self.used_life += amount
+        line.entitled = amount
+        if line.outcome != "hold":
+            line.payable = amount
+        if line.outcome == "pay" and reason:
+            line.reason = reason

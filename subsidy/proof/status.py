@@ -1,0 +1,105 @@
+"""What was the state of a loan when a row fell due: overdue counts, contributions, suspensions (handbook section 5)."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Any, NamedTuple
+
+from subsidy.proof.balance import Fact
+from subsidy.proof.rules import Test
+
+
+class History:
+    """TX02 rows of one loan by day; `before` is what holds ahead of the first of them."""
+
+    def __init__(self, statuses: Sequence[Fact], opening: Fact | None) -> None:
+        self.rows = statuses
+        self.days: list[date] = [s["as_of"] for s in statuses]
+        self.before: dict[str, Any] = {
+            "overdue_run": opening["overdue_run"] if opening else 0,
+            "overdue_total": opening["overdue_total"] if opening else 0,
+            "contribution_status": "01",
+            "loan_status": "normal",
+        }
+
+    def on(self, day: date) -> Fact:
+        """The latest status on or before `day`."""
+        place = bisect_right(self.days, day)
+        return self.rows[place - 1] if place else self.before
+
+    def after(self, day: date) -> Sequence[Fact]:
+        """All statuses after `day`."""
+        return self.rows[bisect_right(self.days, day) :]
+
+
+def status_facts(status: Fact) -> dict[str, Any]:
+    """The condition facts that come from a status."""
+    contributions = status["contribution_status"]
+    return {
+        "overdue_run": status["overdue_run"],
+        "overdue_total": status["overdue_total"],
+        "contribution_status": contributions,
+        "contributions_lapsed": contributions != "01",
+        "loan_status": status["loan_status"],
+    }
+
+
+class Interval(NamedTuple):
+    """A suspension: its first day, and the day of its cure once that is known."""
+
+    begins_on: date
+    cured_on: date | None
+
+    def covers(self, row: Fact) -> bool:
+        """True when the row fell due under this suspension and its period began before the cure."""
+        return bool(row["due_on"] >= self.begins_on and (self.cured_on is None or row["accrual_from"] < self.cured_on))
+
+
+class Asked(NamedTuple):
+    """A row, the suspension condition of its version (None: never suspends), and its condition facts on its due date, not suspended."""
+
+    row: Fact
+    suspends: Test | None
+    facts: Mapping[str, Any]
+
+
+def by_status(asked: Iterable[Asked], history: History) -> list[Interval]:
+    """Suspensions that the status rows bring about and cure (interpretation 5)."""
+    ordered = sorted(asked, key=lambda a: (a.row["due_on"], a.row["accrual_to"], a.row["serial_no"]))
+    found: list[Interval] = []
+    resumed = date.min
+    for entry in ordered:
+        begins = entry.row["due_on"]
+        if begins < resumed or entry.suspends is None or not entry.suspends(entry.facts):
+            continue
+        cured = _cure_day(ordered, history, begins)
+        found.append(Interval(begins, cured))
+        if cured is None:
+            break
+        resumed = cured
+    return found
+
+
+def _cure_day(ordered: Sequence[Asked], history: History, begins: date) -> date | None:
+    for status in history.after(begins):
+        last = [entry for entry in ordered if entry.row["due_on"] <= status["as_of"]][-1]
+        if last.suspends is None or not last.suspends({**last.facts, **status_facts(status)}):
+            return status["as_of"]  # type: ignore[no-any-return]
+    return None
+
+
+def by_change(changes: Iterable[Fact]) -> list[Interval]:
+    """Suspensions ordered by TX03 and ended by it alone. `changes` in the order of their effective dates."""
+    found: list[Interval] = []
+    begun: date | None = None
+    for change in changes:
+        if change["kind"] == "suspend" and begun is None:
+            begun = change["effective_on"]
+        elif change["kind"] == "resume" and begun is not None:
+            found.append(Interval(begun, change["effective_on"]))
+            begun = None
+    if begun is not None:
+        found.append(Interval(begun, None))
+    return found
