@@ -3,7 +3,8 @@
 The money model in one paragraph: a **posting** changes what one line (agreement, account, serial number) is entitled to; a
 **payment item** takes an amount of one line into one payment. ``due(line) = sum(postings) - sum(items of live payments)``, where a
 payment is live unless it failed or was returned. Positive: payable; negative: receivable. A recovery that is netted is a negative
-item in a payment; one that is collected is a payment with direction ``in``. Nothing else holds a balance; `journal` says the same in accounts.
+item in a payment; one that is collected is a payment with direction ``in``. Nothing else holds a balance; `journal` says the same
+in accounts.
 
 Numbers (`run_no`, `file_no`, `posting_no`, `entry_no`, `batch_no` …) count from 1 per centre without gaps, so that centres never
 wait for each other and a rerun gives the same numbers. Append-only tables refuse UPDATE and DELETE by trigger.
@@ -200,6 +201,7 @@ posting = sa.Table(  # append-only
     sa.UniqueConstraint("centre", "scheme", "agreement_no", "account_no", "serial_no", "seq"),
     sa.CheckConstraint("amount_fen <> 0", name="not_zero"),
     sa.CheckConstraint("due_fen >= 0 OR kind = 'opening'", name="due"),
+    sa.CheckConstraint("seq > 0 OR due_fen = amount_fen", name="first"),
     sa.CheckConstraint("(seq = 0) = (corrects IS NULL)", name="link"),
     sa.Index("ix_posting_bucket", "centre", "bucket"),
     sa.Index("ix_posting_run", "centre", "run_no"),
@@ -224,13 +226,17 @@ journal = sa.Table(  # append-only; one row is one balanced entry
     sa.Column("debit_account", Text, nullable=False),
     sa.Column("credit_account", Text, nullable=False),
     sa.Column("amount_fen", Big, nullable=False),
-    sa.Column("reason", Text, nullable=False),  # accrue reduce overpaid restore pay return net collect write_off opening
+    sa.Column("reason", Text, nullable=False),  # a key of ledger.journal.ROLES: says which account is which
     sa.Column("agreement_no", Text, nullable=False),
     sa.Column("posting_no", Big, nullable=False, server_default="0"),
     sa.Column("payment_no", Text, nullable=False, server_default=""),
     sa.CheckConstraint("amount_fen > 0", name="positive"),
     sa.CheckConstraint("debit_account <> credit_account", name="two_accounts"),
     sa.Index("ix_journal_block", "centre", "block_no"),
+    sa.Index("ix_journal_agreement", "centre", "agreement_no"),
+    # A payment is booked once: the database refuses a second confirmation or return of the same number.
+    sa.Index("uq_journal_payment", "centre", "payment_no", "agreement_no", "reason", unique=True,
+             sqlite_where=sa.text("payment_no <> ''"), postgresql_where=sa.text("payment_no <> ''")),
 )
 
 journal_block = sa.Table(  # append-only; hash = sha256(previous hash + canonical rows of the block)
@@ -242,6 +248,14 @@ journal_block = sa.Table(  # append-only; hash = sha256(previous hash + canonica
     sa.Column("first_posting", Big, nullable=False),  # postings covered by the same hash; 0 when none
     sa.Column("last_posting", Big, nullable=False),
     sa.Column("amount_fen", Big, nullable=False),
+    sa.Column("previous_hash", Text, nullable=False),
+    sa.Column("hash", Text, nullable=False),
+)
+
+seal = sa.Table(  # append-only; hash over what a transaction appended to the other append-only tables (ledger.chain.SEALED)
+    "seal", metadata, _centre(),
+    sa.Column("seal_no", Big, primary_key=True),
+    sa.Column("ranges", Text, nullable=False),  # JSON: table -> [first number, last number]
     sa.Column("previous_hash", Text, nullable=False),
     sa.Column("hash", Text, nullable=False),
 )
@@ -322,7 +336,7 @@ payment_event = sa.Table(  # append-only state history; the last event is the st
     sa.Column("text", Text, nullable=False, server_default=""),
     sa.Column("bank_file_no", Big, nullable=False, server_default="0"),
     sa.Column("run_no", Big, nullable=False, server_default="0"),
-    sa.Index("ix_payment_event_payment", "centre", "payment_no"),
+    sa.Index("ix_payment_event_payment", "centre", "payment_no", "event_no"),
 )
 
 bank_file = sa.Table(  # result, movement and status answer files
@@ -414,7 +428,28 @@ audit = sa.Table(  # append-only, hash-chained over all centres ("" = system wid
     sa.Index("ix_audit_subject", "centre", "subject"),
 )
 
+# --- after a restore -------------------------------------------------------------------------------------------------
+
+restoration = sa.Table(  # append-only: a backup was restored; publication is locked until a person releases it
+    "restoration", metadata, _centre(),
+    sa.Column("restoration_no", Big, primary_key=True),
+    sa.Column("backup_hash", Text, nullable=False),
+    sa.Column("first_batch_no", Big, nullable=False),  # batch numbers from this one on may have left the house after the backup
+    sa.Column("person", Text, nullable=False),
+    sa.Column("at", WALL, nullable=False),
+)
+
+restoration_match = sa.Table(  # append-only: what became of a batch number since the backup
+    "restoration_match", metadata, _centre(),
+    sa.Column("restoration_no", Big, primary_key=True),
+    sa.Column("batch_no", Big, primary_key=True),
+    sa.Column("how", Text, nullable=False),  # outbox result statement asked unused
+    sa.Column("evidence", Text, nullable=False),
+    sa.Column("person", Text, nullable=False),
+    sa.Column("at", WALL, nullable=False),
+)
+
 APPEND_ONLY = (
     "quarantine", "quarantine_release", "finding", "posting", "posting_cause", "journal", "journal_block", "payment", "payment_item",
-    "payment_event", "movement", "write_off", "approval", "audit", "segment",
+    "payment_event", "movement", "write_off", "approval", "audit", "segment", "seal", "restoration", "restoration_match",
 )
