@@ -278,6 +278,7 @@ settlement = sa.Table(  # one per centre and period
     sa.Column("netted_fen", Big, nullable=False),
     sa.Column("carried_fen", Big, nullable=False),
     sa.Column("held_fen", Big, nullable=False),
+    sa.Column("detail", Text, nullable=False, server_default="{}"),  # JSON: carried and held amounts by reason, collected, receivable
 )
 
 batch = sa.Table(
@@ -293,6 +294,7 @@ batch = sa.Table(
     sa.Column("sha256", Text, nullable=False, server_default=""),
     sa.Column("payment_count", Big, nullable=False),
     sa.Column("amount_fen", Big, nullable=False),
+    sa.Column("bank_batch_no", Text, nullable=False, server_default=""),  # BatchNo that the bank gave, from its status answer
     sa.UniqueConstraint("centre", "send_no"),
 )
 

@@ -1,0 +1,14 @@
+"""What clearing remembers beside amounts: why they were carried or held, and the number a bank gave to a batch."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    op.add_column("settlement", sa.Column("detail", sa.Text(), nullable=False, server_default="{}"))
+    op.add_column("batch", sa.Column("bank_batch_no", sa.Text(), nullable=False, server_default=""))
