@@ -7,9 +7,11 @@ dates are `datetime.date`; an ``effective_to`` is exclusive and None while open.
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
+
+from subsidy.calendar import YearCalendar
 
 Method = Literal["ratio", "spread", "points", "share", "shadow_interest", "payment_difference"]
 DayCount = Literal["monthly", "30/360", "actual/360", "actual/365"]
@@ -62,6 +64,7 @@ class Parameters:
     series: dict[str, Series]
     confirmed_through: date
     version: str
+    calendars: dict[int, YearCalendar] = field(default_factory=dict)  # override files, by year
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ class RateCapPiece:
 #   ("in", fact_name, (literal, ...))
 #   ("fact", fact_name)                   a boolean fact
 # Literals are int, bool, str or date; amounts are converted to fen by the parser.
-Condition = tuple  # type: ignore[type-arg]
+Condition = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +255,7 @@ class CentrePolicy:
     deadline_hour: int
     version: str
     warnings: tuple[str, ...] = ()
+    sources: dict[str, Source] = field(default_factory=dict)  # of the centre's own values, by key of policy.yaml
 
     def rules_on(self, day: date) -> RuleVersion:
         """The rule version in force on `day`. KeyError when none covers it."""
