@@ -339,6 +339,9 @@ payment_event = sa.Table(  # append-only state history; the last event is the st
     sa.Column("bank_file_no", Big, nullable=False, server_default="0"),
     sa.Column("run_no", Big, nullable=False, server_default="0"),
     sa.Index("ix_payment_event_payment", "centre", "payment_no", "event_no"),
+    # Payments whose lines are due again, found without reading every event.
+    sa.Index("ix_payment_event_dead", "centre", "payment_no", sqlite_where=sa.text("state IN ('failed', 'returned', 'released')"),
+             postgresql_where=sa.text("state IN ('failed', 'returned', 'released')")),
 )
 
 bank_file = sa.Table(  # result, movement and status answer files

@@ -12,3 +12,5 @@ down_revision = "0002"
 def upgrade() -> None:
     op.add_column("settlement", sa.Column("detail", sa.Text(), nullable=False, server_default="{}"))
     op.add_column("batch", sa.Column("bank_batch_no", sa.Text(), nullable=False, server_default=""))
+    dead = sa.text("state IN ('failed', 'returned', 'released')")
+    op.create_index("ix_payment_event_dead", "payment_event", ["centre", "payment_no"], sqlite_where=dead, postgresql_where=dead)
