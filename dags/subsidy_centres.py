@@ -1,0 +1,168 @@
+"""The DAGs of every centre folder: night, publication, results, recompute. A new folder under ``rules/`` is a new set of DAGs.
+
+Their shape never depends on what a folder says: a folder that cannot be loaded still has its DAGs, which say why and fail with the reason.
+Before a task runs, Airflow reads this file for that one DAG; then only its centre is built, and its folder is not opened.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import DAG, Asset, AsyncCallback, DeadlineAlert, DeadlineReference, Param, get_parsing_context
+
+from subsidy.portal import config
+from subsidy.portal.alerts import NightIsLate
+from subsidy.portal.approval import ApproveRecompute, ApproveSettlement
+from subsidy.portal.centre_card import CentreCard, cards
+from subsidy.portal.completion import ASSET
+from subsidy.portal.dag_ids import dag_id
+from subsidy.portal.request import MODES
+from subsidy.portal.steps import (
+    AnnouncePeriod,
+    AskForApproval,
+    CloseNight,
+    OpenNight,
+    Preview,
+    Publish,
+    ReadResults,
+    Recompute,
+    RequestRecompute,
+    Step,
+    retrying,
+)
+from subsidy.portal.timetable import BusinessDateTimetable
+from subsidy.settings import load_settings
+
+PERIOD_COMPLETE = Asset(ASSET)
+
+STEPS = (
+    ("take_in", "接收文件"), ("compute", "计算贴息"), ("check", "独立复算"), ("post", "记账"), ("verify", "核验账簿"),
+    ("settle", "生成清算批次"), ("report", "出具报表"),
+)
+
+BUSINESS_DATE = Param(
+    None, type=["null", "string"], format="date", title="业务日期", description="要处理哪一天的业务；夜间自动运行时为前一日。"
+)
+REASON = Param("", type="string", title="原因", description="为什么要做；重算时必填，会写入审计记录。", maxLength=500)
+PERIOD = Param(None, type=["null", "string"], pattern=r"^\d{4}-(0[1-9]|1[0-2])$", title="期间", description="清算期间，例如 2026-10。")
+
+NIGHT_DOC = """
+每晚 01:30（北京时间）处理前一日业务：接收文件、计算贴息、独立复算、记账、核验、到期时生成清算批次、出报表。
+**不等人**：需要审批的批次由“审批与发布”流程处理。
+
+**手工运行**：点“触发”，填业务日期和方式。
+
+- *重跑*：按当夜的数据与规则补齐未完成的步骤；已完成的不会重复入账。
+- *预演*：按今天的数据与规则算一遍，只显示会改什么，不写入。
+- *重算*：先预演；会改钱时另一人批准后才记账，必须写原因。
+
+任何一个任务都可以放心“清除”重跑：是否入账由系统自己的账簿决定，不由 Airflow 的状态决定。失败时先看任务日志中的提示代码。
+"""
+PUBLISH_DOC = """
+一个清算批次经人批准后发布付款文件。批次金额、笔数、需要审批的原因在“待办事项”中显示。
+参与过本批次运行的人不能批准；金额超限时需两人批准；三天内无人答复按驳回处理，不付款。
+驳回或超时后，重新触发本流程并填写期间即可再次提请。
+"""
+RESULTS_DOC = "每天三次读取银行的回盘、流水和查询应答文件，逐笔确认、失败或待查；差异会阻止入账并写明原因。可以随时手工触发。"
+RECOMPUTE_DOC = """
+由夜间流程的“重算”触发：显示金额、笔数和原因，另一人批准后把差额记入当前业务日，随下一次清算支付或追回。
+驳回或无人答复则什么都不改。
+"""
+
+
+def doc(card: CentreCard, text: str) -> str:
+    """The page of a DAG; a broken folder's errors come first."""
+    if not card.fault:
+        return f"# {card.name}\n\n{text}"
+    advice = "其他中心不受影响。改正后自动恢复，再重跑缺的业务日。"
+    return f"## ⚠ 本中心配置有误，今晚不会计算\n\n```\n{card.fault}\n```\n\n{advice}\n\n# {card.name}\n\n{text}"
+
+
+def common(card: CentreCard, kind: str, title: str, text: str) -> dict[str, Any]:
+    """What all DAGs of a centre share."""
+    return {
+        "dag_id": dag_id(card.centre, kind),
+        "dag_display_name": f"{'⚠ ' if card.fault else ''}{card.short_name} · {title}",
+        "description": f"{card.name}：{title}",
+        "doc_md": doc(card, text),
+        "tags": ["贴息", card.short_name, title] + (["配置有误"] if card.fault else []),
+        "default_args": {"owner": f"{card.short_name}运行员"},
+        "catchup": False,
+        "max_active_runs": 1,
+        "render_template_as_native_obj": False,
+    }
+
+
+def night(card: CentreCard) -> DAG:
+    """``subsidy_<centre>``: 01:30 for the business date before; never waits for a person."""
+    late = AsyncCallback(NightIsLate, kwargs={"centre": card.centre, "name": card.name, "deadline": f"当日 {card.deadline_hour} 时"})
+    alert = DeadlineAlert(reference=DeadlineReference.DAGRUN_QUEUED_AT, interval=config.alert_after(card.deadline_hour), callback=late)
+    with DAG(
+        **common(card, "night", "夜间批处理", NIGHT_DOC),
+        schedule=BusinessDateTimetable(f"{config.NIGHT_MINUTE} {config.NIGHT_HOUR} * * *", days_before=1, automatic=config.automatic()),
+        deadline=alert,
+        params={
+            "business_date": BUSINESS_DATE,
+            "mode": Param("night", enum=list(MODES), values_display=MODES, title="方式", description="重跑、预演或重算，见本流程说明。"),
+            "reason": REASON,
+        },
+    ) as dag:
+        centre = card.centre
+        first = OpenNight(
+            task_id="open_night", task_display_name="打开业务日", centre=centre, night_first="take_in", preview="preview", **retrying()
+        )
+        before: Any = first
+        for name, title in STEPS:
+            step = Step(task_id=name, task_display_name=title, centre=centre, name=name, opened_by="open_night", **retrying())
+            before >> step
+            before = step
+        close = CloseNight(
+            task_id="close_night", task_display_name="关闭业务日", centre=centre, opened_by="open_night", announce="period_complete",
+            ask="ask_approval", **retrying(),
+        )
+        announce = AnnouncePeriod(
+            task_id="period_complete", task_display_name="宣布本期完成", centre=centre, closed_by="close_night", asset=PERIOD_COMPLETE,
+            **retrying(),
+        )
+        ask = AskForApproval(
+            task_id="ask_approval", task_display_name="提请审批与发布", centre=centre, closed_by="close_night", **retrying()
+        )
+        preview = Preview(task_id="preview", task_display_name="预演", centre=centre, request="request_recompute", **retrying())
+        request = RequestRecompute(task_id="request_recompute", task_display_name="提请重算审批", centre=centre, **retrying())
+        before >> close >> [announce, ask]
+        first >> preview >> request
+    return dag
+
+
+def publish(card: CentreCard) -> DAG:
+    """``subsidy_<centre>_publish``: a person approves, then the payment files go out."""
+    with DAG(**common(card, "publish", "审批与发布", PUBLISH_DOC), schedule=None, params={"period": PERIOD}) as dag:
+        approve = ApproveSettlement(task_id="approve", task_display_name="审批清算批次", centre=card.centre, centre_name=card.name)
+        approve >> Publish(task_id="publish", task_display_name="发布付款文件", centre=card.centre, asset=PERIOD_COMPLETE, **retrying())
+    return dag
+
+
+def results(card: CentreCard) -> DAG:
+    """``subsidy_<centre>_results``: reads what the banks answered."""
+    timetable = BusinessDateTimetable("0 10,14,18 * * *", days_before=0, automatic=config.automatic())
+    with DAG(**common(card, "results", "银行回盘", RESULTS_DOC), schedule=timetable, params={"business_date": BUSINESS_DATE}) as dag:
+        ReadResults(task_id="read_results", task_display_name="读取银行文件", centre=card.centre, **retrying())
+    return dag
+
+
+def recompute(card: CentreCard) -> DAG:
+    """``subsidy_<centre>_recompute``: another person approves, then the differences are posted."""
+    params = {
+        "business_date": Param("", type="string", title="业务日期", description="要重算哪一天，例如 2026-10-20。"),
+        "reason": REASON,
+        "asked_by": Param("", type="string", title="提出人", description="由系统填写。"),
+    }
+    with DAG(**common(card, "recompute", "重算审批", RECOMPUTE_DOC), schedule=None, params=params) as dag:
+        approve = ApproveRecompute(task_id="approve", task_display_name="审批重算", centre=card.centre, centre_name=card.name)
+        approve >> Recompute(task_id="recompute", task_display_name="重算并记账", centre=card.centre, approved_by="approve", **retrying())
+    return dag
+
+
+for card in cards(load_settings().rules, get_parsing_context().dag_id):
+    for dag in (night(card), publish(card), results(card), recompute(card)):
+        globals()[dag.dag_id] = dag

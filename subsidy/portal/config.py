@@ -1,0 +1,51 @@
+"""The few switches of the portal and the DAGs that are not `subsidy.settings`; all from the environment, all with a default.
+
+==============================  ==============================================================================
+``SUBSIDY_AUTOMATIC``           ``off``: no run starts by the clock (demo, tests, a copy of production); default ``on``
+``SUBSIDY_ALERT_MINUTES``       minutes after which an unfinished night alerts; default: until the centre's deadline hour
+``SUBSIDY_ANSWER_MINUTES``      minutes an approval waits before it counts as no; default three days
+``SUBSIDY_RETRY_SECONDS``       pause before a transient failure is tried again; default 60
+==============================  ==============================================================================
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+from subsidy.errors import TerminalError
+
+NIGHT_HOUR, NIGHT_MINUTE = 1, 30
+TIME_ZONE = "Asia/Shanghai"
+
+
+def automatic() -> bool:
+    """Whether runs start by the clock."""
+    return os.environ.get("SUBSIDY_AUTOMATIC", "on") != "off"
+
+
+def alert_after(deadline_hour: int) -> timedelta:
+    """How long a night may take: from 01:30 to the centre's deadline hour, at least half an hour."""
+    minutes = deadline_hour * 60 - (NIGHT_HOUR * 60 + NIGHT_MINUTE)
+    return timedelta(minutes=_number("SUBSIDY_ALERT_MINUTES", max(minutes, 30)))
+
+
+def answer_within() -> timedelta:
+    """How long a person has to answer; afterwards the answer is no."""
+    return timedelta(minutes=_number("SUBSIDY_ANSWER_MINUTES", 3 * 24 * 60))
+
+
+def retry_delay() -> timedelta:
+    """Pause before a transient failure is tried again."""
+    return timedelta(seconds=_number("SUBSIDY_RETRY_SECONDS", 60))
+
+
+def _number(name: str, default: float) -> float:
+    text = os.environ.get(name, "")
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = -1.0
+    if value <= 0:
+        raise TerminalError("SET-NUMBER", f"环境变量 {name} 的值 {text!r} 不是正数。", "没有启动。", f"改正或去掉 {name}。")
+    return value

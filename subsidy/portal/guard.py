@@ -1,0 +1,203 @@
+"""Stands before Airflow's API: notes the route of a request for the auth manager, and records what people do to runs.
+
+An act (trigger, clear, backfill, pause) of a person who may do it is written into our own audit **before** Airflow carries it out, so
+that none can happen unrecorded; if the audit cannot be written, the act is refused. What Airflow then refuses for another
+reason stays recorded as tried, which only makes the rule "nobody approves what they acted in" stricter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from jwt import InvalidTokenError
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from subsidy.errors import SubsidyError, TerminalError
+from subsidy.portal.auth import ROUTE, PortalUser
+from subsidy.portal.dag_ids import read_dag_id
+from subsidy.portal.roles import CLEARING
+from subsidy.settings import load_settings
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+BODY_LIMIT = 1_000_000
+_ROUTES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"POST /api/v2/dags/(?P<dag>[^/]+)/dagRuns"), "trigger"),
+    (re.compile(r"POST /api/v2/dags/(?P<dag>[^/]+)/clearTaskInstances"), "clear"),
+    (re.compile(r"POST /api/v2/dags/(?P<dag>[^/]+)/dagRuns/(?P<run>[^/]+)/clear"), "clear"),
+    (re.compile(r"POST /api/v2/backfills"), "backfill"),
+    (re.compile(r"PUT /api/v2/backfills/(?P<backfill>\d+)/(?:pause|unpause|cancel)"), "backfill"),
+    (re.compile(r"PATCH /api/v2/dags/(?P<dag>[^/~]+)"), "pause"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What a request wants to do: `dag_id` whose DAG, `subject` which night, settlement or period, `reason` as given."""
+
+    act: str
+    dag_id: str
+    subject: str
+    reason: str
+
+
+def read_act(route: str, body: dict[str, Any], date_of_run: Callable[[str, str], str]) -> Act | None:
+    """The act that `route` ("METHOD /path") with JSON `body` stands for; None when it changes nothing.
+
+    `date_of_run(dag_id, run_id)` gives the business date or period of an existing run, "" when unknown.
+    """
+    for pattern, act in _ROUTES:
+        found = pattern.fullmatch(route)
+        if found is None:
+            continue
+        groups = {name: unquote(value) for name, value in found.groupdict().items()}
+        if act == "clear" and body.get("dry_run", True):
+            return None
+        dag_id = groups.get("dag") or str(body.get("dag_id") or "")
+        conf = body.get("conf") if isinstance(body.get("conf"), dict) else {}
+        assert isinstance(conf, dict)
+        when = str(body.get("partition_key") or conf.get("business_date") or conf.get("period") or "")
+        if act == "clear":
+            run_id = groups.get("run") or str(body.get("dag_run_id") or "")
+            when = date_of_run(dag_id, run_id) if run_id else "*"
+        elif act == "backfill":
+            when = f"backfill {groups['backfill']}" if "backfill" in groups else f"{body.get('from_date')}..{body.get('to_date')}"
+        elif act == "pause":
+            when = "*"
+            act = "pause" if body.get("is_paused") else "resume"
+        return Act(act, dag_id, _subject(dag_id, when), str(conf.get("reason") or body.get("note") or ""))
+    return None
+
+
+def _subject(dag_id: str, when: str) -> str:
+    known = read_dag_id(dag_id)
+    kind = known[1] if known else "unknown"
+    return f"{ {'publish': 'settlement', 'recompute': 'night'}.get(kind, kind) }:{when}"
+
+
+class Guard:
+    """ASGI middleware; see the module."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path = str(scope["path"])
+        root = str(scope.get("root_path") or "")
+        route = f"{scope['method']} {path.removeprefix(root) if root else path}"
+        ROUTE.set(route)
+        if any(pattern.fullmatch(route) for pattern, _ in _ROUTES):
+            request = Request(scope, receive)
+            raw = await _read(request)
+            if raw is None:
+                await _refuse(413, "ACT-BODY", "请求太大。")(scope, receive, send)
+                return
+            refusal = await self._record(request, route, raw)
+            if refusal is not None:
+                await refusal(scope, receive, send)
+                return
+            receive = _replay(raw, receive)
+        await self.app(scope, receive, send)
+
+    async def _record(self, request: Request, route: str, raw: bytes) -> JSONResponse | None:
+        try:
+            body = json.loads(raw or b"{}")
+        except ValueError:
+            return None  # Airflow answers 422
+        user = await _user(request)
+        if user is None or not isinstance(body, dict):
+            return None  # Airflow answers 401 or 422
+        act = await asyncio.to_thread(read_act, route, body, date_of_run)
+        if act is None or not _allowed(act, user):
+            return None  # nothing to record, or Airflow answers 403
+        try:
+            await asyncio.to_thread(record, user.get_id(), act)
+        except SubsidyError as error:
+            return _refuse(503, error.message.code, str(error.message))
+        return None
+
+
+def _allowed(act: Act, user: PortalUser) -> bool:
+    entity = {"clear": DagAccessEntity.TASK_INSTANCE, "pause": None, "resume": None}.get(act.act, DagAccessEntity.RUN)
+    method = "POST" if act.act in ("trigger", "backfill") else "PUT"
+    return bool(get_auth_manager().is_authorized_dag(method=method, access_entity=entity, details=DagDetails(id=act.dag_id), user=user))
+
+
+def record(person: str, act: Act) -> None:
+    """Write `act` of `person` into our audit."""
+    from subsidy.night import api
+
+    known = read_dag_id(act.dag_id)
+    if known is None:
+        raise TerminalError("ACT-DAG", "没有这个流程。", "没有执行。", "检查流程名称。")
+    centre = "" if known[0] == CLEARING else known[0]
+    api.record_act(load_settings(), centre, person, act.act, act.subject, act.reason)
+
+
+def date_of_run(dag_id: str, run_id: str) -> str:
+    """Business date or period of an existing run: its partition key, or what its form said."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        row = session.execute(select(DagRun.partition_key, DagRun.conf).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)).first()
+    if row is None:
+        return ""
+    conf = row[1] or {}
+    return str(row[0] or conf.get("business_date") or conf.get("period") or "")
+
+
+async def _user(request: Request) -> PortalUser | None:
+    header = request.headers.get("authorization", "")
+    token = header[7:] if header.lower().startswith("bearer ") else request.cookies.get(COOKIE_NAME_JWT_TOKEN)
+    if not token:
+        return None
+    try:
+        user: PortalUser = await get_auth_manager().get_user_from_token(token)
+    except InvalidTokenError:
+        return None
+    return user
+
+
+async def _read(request: Request) -> bytes | None:
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > BODY_LIMIT:
+            return None
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+def _replay(raw: bytes, receive: Receive) -> Receive:
+    sent = False
+
+    async def again() -> MutableMapping[str, Any]:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": raw, "more_body": False}
+
+    return again
+
+
+def _refuse(status: int, code: str, text: str) -> JSONResponse:
+    return JSONResponse({"detail": text, "code": code}, status_code=status)

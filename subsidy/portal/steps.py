@@ -1,0 +1,260 @@
+"""The operators that DAGs are made of. Each calls one function of `subsidy.night.api` and returns its counts and ids.
+
+`subsidy.night.api` is imported when a task runs, not when a DAG file is parsed: parsing happens before every task.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import BaseBranchOperator, BaseOperator, ExceptionRetryPolicy, RetryAction, RetryRule
+
+from subsidy.portal import config
+from subsidy.portal.completion import event_key
+from subsidy.portal.dag_ids import dag_id
+from subsidy.portal.links import NightLink, PeriodLink, QuarantineLink
+from subsidy.portal.request import read_period, read_recompute, read_request
+from subsidy.settings import load_settings
+
+RETRIES = 5
+
+
+def retrying() -> dict[str, Any]:
+    """Operator arguments: tried again for transient causes only (database away, centre busy), never for a fault a person must mend."""
+    policy = ExceptionRetryPolicy(rules=[transient_rule()], default=RetryAction.FAIL)
+    return {"retries": RETRIES, "retry_delay": config.retry_delay(), "retry_policy": policy}
+
+
+def transient_rule() -> RetryRule:
+    """Try a transient fault again after a pause."""
+    cause = "subsidy.errors.TransientError"
+    return RetryRule(exception=cause, action=RetryAction.RETRY, retry_delay=config.retry_delay(), reason="暂时性故障，稍后重试")
+
+
+class OpenNight(BaseBranchOperator):  # type: ignore[misc]
+    """Reads the form, opens the night (rerun) or goes to the preview (preview, recompute)."""
+
+    operator_extra_links = (NightLink(),)
+
+    def __init__(self, *, centre: str, night_first: str, preview: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.centre = centre
+        self.night_first = night_first
+        self.preview = preview
+        self.business_date = ""
+
+    def choose_branch(self, context: Any) -> str:
+        from subsidy.night import api
+
+        request = read_request(context)
+        self.business_date = str(request.business_date)
+        if request.mode != "night":
+            return self.preview
+        opened = api.open_night(load_settings(), self.centre, request.business_date, request.actor, "night", request.reason)
+        self.log.info("已打开业务日 %s：%s", request.business_date, opened)
+        context["ti"].xcom_push(key="night", value=opened)
+        return self.night_first
+
+
+class Step(BaseOperator):  # type: ignore[misc]
+    """One step of an opened night: `name` is a function of `subsidy.night.api`."""
+
+    operator_extra_links = (NightLink(), QuarantineLink(), PeriodLink())
+
+    def __init__(self, *, centre: str, name: str, opened_by: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.centre = centre
+        self.name = name
+        self.opened_by = opened_by
+        self.business_date = ""
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from subsidy.night import api
+
+        opened = context["ti"].xcom_pull(task_ids=self.opened_by, key="night")
+        self.business_date = str(opened["business_date"])
+        result: dict[str, Any] = getattr(api, self.name)(load_settings(), self.centre, int(opened["run_no"]))
+        self.log.info("%s：%s", self.task_display_name, result)
+        return result
+
+
+class CloseNight(BaseBranchOperator):  # type: ignore[misc]
+    """Closes the night and says what follows: a period that is complete is announced, a settlement that waits is put to people."""
+
+    operator_extra_links = (NightLink(), PeriodLink())
+
+    def __init__(self, *, centre: str, opened_by: str, announce: str, ask: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.centre = centre
+        self.opened_by = opened_by
+        self.announce = announce
+        self.ask = ask
+        self.business_date = ""
+
+    def choose_branch(self, context: Any) -> list[str]:
+        from subsidy.night import api
+
+        settings = load_settings()
+        opened = context["ti"].xcom_pull(task_ids=self.opened_by, key="night")
+        self.business_date = str(opened["business_date"])
+        result = api.close_night(settings, self.centre, int(opened["run_no"]))
+        self.log.info("已关闭业务日：%s", result)
+        request = read_request(context)
+        period = api.complete_period(settings, self.centre, request.business_date)
+        waiting = api.pending_settlement(settings, self.centre)
+        context["ti"].xcom_push(key="period", value=period)
+        context["ti"].xcom_push(key="waiting", value=None if waiting is None else [waiting["period"], waiting["content_hash"][:12]])
+        return ([self.announce] if period else []) + ([self.ask] if waiting else [])
+
+
+class AnnouncePeriod(BaseOperator):  # type: ignore[misc]
+    """Emits the event that a centre's period is complete; the clearing waits for it."""
+
+    def __init__(self, *, centre: str, closed_by: str, asset: Any, **kwargs: Any) -> None:
+        super().__init__(outlets=[asset], **kwargs)
+        self.centre = centre
+        self.closed_by = closed_by
+        self.asset = asset
+
+    def execute(self, context: Any) -> str:
+        period = str(context["ti"].xcom_pull(task_ids=self.closed_by, key="period"))
+        context["outlet_events"][self.asset].add_partitions(event_key(period, self.centre))
+        return period
+
+
+class AskForApproval(TriggerDagRunOperator):  # type: ignore[misc]
+    """Starts the DAG of approval and publication for the settlement that waits; never twice for the same content."""
+
+    def __init__(self, *, centre: str, closed_by: str, **kwargs: Any) -> None:
+        super().__init__(trigger_dag_id=dag_id(centre, "publish"), logical_date=None, skip_when_already_exists=True, **kwargs)
+        self.closed_by = closed_by
+
+    def execute(self, context: Any) -> None:
+        period, content = context["ti"].xcom_pull(task_ids=self.closed_by, key="waiting")
+        self.trigger_run_id = f"settlement__{period}__{content}"
+        self.conf = {"period": period}
+        super().execute(context)
+
+
+class Preview(BaseBranchOperator):  # type: ignore[misc]
+    """Shows what a recompute would change. A recompute goes on to its own DAG, so that no night waits for a person."""
+
+    operator_extra_links = (NightLink(),)
+
+    def __init__(self, *, centre: str, request: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.centre = centre
+        self.request = request
+        self.business_date = ""
+
+    def choose_branch(self, context: Any) -> str | None:
+        from subsidy.night import api
+
+        request = read_request(context)
+        self.business_date = str(request.business_date)
+        result = api.preview(load_settings(), self.centre, request.business_date)
+        self.log.info("预演：%s", result)
+        context["ti"].xcom_push(key="preview", value=result)
+        return self.request if request.mode == "recompute" else None
+
+
+class RequestRecompute(TriggerDagRunOperator):  # type: ignore[misc]
+    """Starts the DAG in which another person approves a recompute and in which it is posted."""
+
+    def __init__(self, *, centre: str, **kwargs: Any) -> None:
+        super().__init__(trigger_dag_id=dag_id(centre, "recompute"), logical_date=None, skip_when_already_exists=True, **kwargs)
+
+    def execute(self, context: Any) -> None:
+        request = read_request(context)
+        self.trigger_run_id = f"recompute__{context['dag_run'].run_id}"
+        self.conf = {"business_date": str(request.business_date), "reason": request.reason, "asked_by": request.actor}
+        super().execute(context)
+
+
+class Recompute(BaseOperator):  # type: ignore[misc]
+    """Posts an approved recompute."""
+
+    operator_extra_links = (NightLink(), PeriodLink())
+
+    def __init__(self, *, centre: str, approved_by: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.centre = centre
+        self.approved_by = approved_by
+        self.business_date = ""
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from subsidy.night import api
+
+        asked = read_recompute(context)
+        self.business_date = str(asked.business_date)
+        approvals = context["ti"].xcom_pull(task_ids=self.approved_by, key="approvals") or []
+        result: dict[str, Any] = api.recompute(load_settings(), self.centre, asked.business_date, asked.actor, asked.reason, approvals)
+        self.log.info("重算：%s", result)
+        return result
+
+
+class Publish(BaseOperator):  # type: ignore[misc]
+    """Publishes the approved payment files of a period and announces that the period is complete."""
+
+    operator_extra_links = (PeriodLink(),)
+
+    def __init__(self, *, centre: str, asset: Any, **kwargs: Any) -> None:
+        super().__init__(outlets=[asset], **kwargs)
+        self.centre = centre
+        self.asset = asset
+        self.period = ""
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from subsidy.night import api
+
+        self.period = read_period(context)
+        result: dict[str, Any] = api.publish(load_settings(), self.centre, self.period)
+        self.log.info("已发布：%s", result)
+        context["outlet_events"][self.asset].add_partitions(event_key(self.period, self.centre))
+        return result
+
+
+class ReadResults(BaseOperator):  # type: ignore[misc]
+    """Reads the banks' result, movement and answer files."""
+
+    operator_extra_links = (NightLink(), PeriodLink())
+
+    def __init__(self, *, centre: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.centre = centre
+        self.business_date = ""
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from subsidy.night import api
+
+        request = read_request(context)
+        self.business_date = str(request.business_date)
+        result: dict[str, Any] = api.read_results(load_settings(), self.centre, request.business_date, request.actor)
+        self.log.info("银行回盘：%s", result)
+        return result
+
+
+class ClearMonth(BaseOperator):  # type: ignore[misc]
+    """Clears a month over all centres; names who is missing."""
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from subsidy.night import api
+
+        result: dict[str, Any] = api.clear_month(load_settings(), read_period(context))
+        self.log.info("清算：%s", result)
+        return result
+
+
+class ClearAtDeadline(BaseOperator):  # type: ignore[misc]
+    """At the deadline of a month: clears the month before with whoever is complete, and names who is missing."""
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from subsidy.night import api
+
+        day = read_request(context).business_date
+        last_month = day.replace(day=1) - timedelta(days=1)
+        result: dict[str, Any] = api.clear_month(load_settings(), f"{last_month:%Y-%m}")
+        self.log.info("到期清算：%s", result)
+        return result

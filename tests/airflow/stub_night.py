@@ -1,0 +1,141 @@
+"""Stands in for `subsidy.night.api` where a test is about Airflow and not about money: a few JSON files in the home."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from typing import Any
+
+from subsidy.errors import TerminalError, TransientError
+from subsidy.settings import Settings
+
+
+@contextmanager
+def state(settings: Settings, centre: str) -> Iterator[dict[str, Any]]:
+    path = settings.home / f"stub_{centre or 'all'}.json"
+    path.touch()
+    with open(path, "r+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        value = json.loads(file.read() or '{"runs": [], "acts": [], "steps": [], "answers": [], "settlement": null, "announced": []}')
+        try:
+            yield value
+        finally:
+            file.seek(0)
+            file.truncate()
+            file.write(json.dumps(value, ensure_ascii=False))
+
+
+def plan(settings: Settings) -> dict[str, Any]:
+    path = settings.home / "stub_plan.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def open_night(settings: Settings, centre: str, business_date: date, actor: str, mode: str = "night", reason: str = "") -> dict[str, Any]:
+    if centre in plan(settings).get("broken", []):
+        raise TerminalError("POLICY-BROKEN", f"{centre} 的配置有误。", "没有计算。", "改正配置。")
+    with state(settings, centre) as value:
+        day = str(business_date)
+        if day not in value["runs"]:
+            value["runs"].append(day)
+        value["acts"].append([actor, "open", day])
+        return {"run_no": value["runs"].index(day) + 1, "business_date": day}
+
+
+def _step(name: str) -> Any:
+    def run(settings: Settings, centre: str, run_no: int) -> dict[str, Any]:
+        with state(settings, centre) as value:
+            value["steps"].append([run_no, name])
+            tries = sum(1 for step in value["steps"] if step == [run_no, name])
+            day = value["runs"][run_no - 1]
+            if name == "settle" and day in plan(settings).get("settle", {}) and value["settlement"] is None:
+                value["settlement"] = {"period": day[:7], "state": "held", "approved": [], "needed": plan(settings)["settle"][day]}
+        if plan(settings).get("transient") == [centre, day, name] and tries == 1:
+            raise TransientError("DB-AWAY", "数据库暂时连不上。", "没有写入。", "等待自动重试。")
+        if plan(settings).get("terminal") == [centre, day, name]:
+            raise TerminalError("FILE-BAD", "文件有误。", "没有写入。", "请中心重发。")
+        return {"run_no": run_no, "name": name, "tries": tries}
+
+    return run
+
+
+take_in, compute, check, post, verify, settle, report, close_night = map(
+    _step, ("take_in", "compute", "check", "post", "verify", "settle", "report", "close_night")
+)
+
+
+def complete_period(settings: Settings, centre: str, business_date: date) -> str | None:
+    with state(settings, centre) as value:
+        period = plan(settings).get("empty", {}).get(f"{centre} {business_date}")
+        if period and period not in value["announced"]:
+            value["announced"].append(period)
+            return str(period)
+    return None
+
+
+def pending_settlement(settings: Settings, centre: str, period: str | None = None) -> dict[str, Any] | None:
+    with state(settings, centre) as value:
+        found = value["settlement"]
+        if found is None or found["state"] in ("published", "rejected") or (period is not None and found["period"] != period):
+            return None
+        return {
+            "period": found["period"], "content_hash": "f" * 64, "amount_fen": 123456, "count": 3, "reasons": ["首个批次 <b>{{ 7*7 }}</b>"],
+            "state": found["state"], "approvals_needed": found["needed"] - len(found["approved"]),
+        }
+
+
+def answer_settlement(settings: Settings, centre: str, period: str, person: str, answer: str, content_hash: str) -> dict[str, Any]:
+    with state(settings, centre) as value:
+        found = value["settlement"]
+        acted = {act[0] for act in value["acts"]}
+        if person in acted or person in found["approved"]:
+            value["answers"].append([person, "refused"])
+            return {"accepted": False, "message": f"{person} 参与过本批次，不能批准。", "state": found["state"]}
+        value["answers"].append([person, answer])
+        if answer == "reject":
+            found["state"] = "rejected"
+        else:
+            found["approved"].append(person)
+            if len(found["approved"]) >= found["needed"]:
+                found["state"] = "approved"
+        return {"accepted": True, "message": "已记录。", "state": found["state"]}
+
+
+def publish(settings: Settings, centre: str, period: str) -> dict[str, Any]:
+    with state(settings, centre) as value:
+        if value["settlement"] is None or value["settlement"]["state"] not in ("approved", "published"):
+            raise TerminalError("NOT-APPROVED", "没有批准。", "没有发布。", "先审批。")
+        value["settlement"]["state"] = "published"
+    return {"period": period, "files": 1}
+
+
+def read_results(settings: Settings, centre: str, business_date: date, actor: str) -> dict[str, Any]:
+    return {"files": 0}
+
+
+def preview(settings: Settings, centre: str, business_date: date) -> dict[str, Any]:
+    changed = int(plan(settings).get("recompute_fen", 0))
+    return {"amount_fen": changed, "loans": 1, "lines": 1 if changed else 0, "causes": {"政策更正": changed}, "content_hash": "e" * 64}
+
+
+def recompute(
+    settings: Settings, centre: str, business_date: date, actor: str, reason: str, approvals: list[dict[str, str]]
+) -> dict[str, Any]:
+    if plan(settings).get("recompute_fen") and not [item for item in approvals if item["person"] != actor]:
+        raise TerminalError("RECOMPUTE-ALONE", "没有另一人批准。", "没有记账。", "请另一人批准。")
+    with state(settings, centre) as value:
+        value["steps"].append([0, f"recompute {business_date} {actor} {reason} {approvals[0]['person'] if approvals else ''}"])
+    return {"posted": 1}
+
+
+def clear_month(settings: Settings, period: str) -> dict[str, Any]:
+    with state(settings, "") as value:
+        value["steps"].append([0, f"clear {period}"])
+    return {"period": period, "missing": []}
+
+
+def record_act(settings: Settings, centre: str, person: str, act: str, subject: str, reason: str) -> None:
+    with state(settings, centre) as value:
+        value["acts"].append([person, act, subject])
