@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -101,11 +101,12 @@ def _objects(column: pa.ChunkedArray) -> list[Any]:
     return listed
 
 
-def among(conn: Connection, column: sa.ColumnElement[Any], values: Sequence[str] | pa.Array | pa.ChunkedArray) -> sa.ColumnElement[bool]:
-    """The condition that a text `column` is one of `values`, however many there are: one bound parameter."""
-    listed = values.to_pylist() if isinstance(values, (pa.Array, pa.ChunkedArray)) else list(values)
+def among(conn: Connection, column: sa.ColumnElement[Any], values: Iterable[str] | Iterable[int] | pa.Array) -> sa.ColumnElement[bool]:
+    """The condition that `column` is one of `values` (all text, or all integers), however many there are: one bound parameter."""
+    listed: list[Any] = values.to_pylist() if isinstance(values, (pa.Array, pa.ChunkedArray)) else list(values)
     if is_postgres(conn):
-        return column.in_(sa.select(sa.func.unnest(sa.bindparam(None, listed, ARRAY(sa.Text), unique=True))))
+        kind = sa.BigInteger if listed and isinstance(listed[0], int) else sa.Text
+        return column.in_(sa.select(sa.func.unnest(sa.bindparam(None, listed, ARRAY(kind), unique=True))))
     each = sa.func.json_each(json.dumps(listed, ensure_ascii=False)).table_valued("value")
     return column.in_(sa.select(each.c.value))
 

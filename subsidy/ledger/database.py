@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from subsidy.errors import TerminalError
-from subsidy.ledger import faults, migrate, tables
+from subsidy.ledger import chain, faults, migrate, tables
 from subsidy.ledger.bulk import bulk_insert, read_arrow
 from subsidy.settings import Settings
 
@@ -83,6 +83,7 @@ class Database:
             migrate.refuse_foreign(conn)
             _fence(conn, centre, token, hold=False)
             yield conn
+            chain.seal(conn, centre)
             _fence(conn, centre, token, hold=True)
             progress.append("committing")
 
