@@ -107,7 +107,8 @@ def test_due_day_31() -> None:
 def test_year_end(mid: str, expected: int) -> None:
     loan = loan_a(disbursed=date(2024, 6, 20), yuan=480_000, due_day=20)
     row = simulate(loan, Plan(), date(2024, 7, 20), date(2024, 1, 1)).rows[0] | {
-        "JXQSRQ": date(2025, 12, 20), "JXZZRQ": date(2026, 1, 20), "YHKRQ": date(2026, 1, 20), "DQQC": 19, "JXBJ": 480_000_00, "LXJE": 1_446_67,
+        "JXQSRQ": date(2025, 12, 20), "JXZZRQ": date(2026, 1, 20), "YHKRQ": date(2026, 1, 20), "DQQC": 19, "JXBJ": 480_000_00,
+        "LXJE": 1_446_67,
     }  # fmt: skip
     assert [a.figure_fen for a in assess(replace(RATIO, mid_period=mid), facts_of(loan, Plan(), date(2026, 1, 20), [row]))] == [expected]
 
