@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import configparser
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,11 +54,7 @@ class Settings:
         return self.home / "work" / centre
 
 
-def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings from `environment` (default: the process environment) and the optional settings file.
-
-    Raises TerminalError ``SET-HOME`` / ``SET-KEY`` when the home folder or the key is missing.
-    """
+def _reader(environment: Mapping[str, str] | None) -> Callable[..., str]:
     env = os.environ if environment is None else environment
     from_file: Mapping[str, str] = {}
     if env.get("SUBSIDY_SETTINGS"):
@@ -70,16 +66,29 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     def value(name: str, default: str = "") -> str:
         return env.get(f"SUBSIDY_{name}") or from_file.get(name.lower()) or default
 
+    return value
+
+
+def rules_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """Folder of the centre folders; needs neither home folder nor key, so that policies can be checked anywhere."""
+    return Path(_reader(environment)("RULES", str(Path(__file__).resolve().parent.parent / "rules")))
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from `environment` (default: the process environment) and the optional settings file.
+
+    Raises TerminalError ``SET-HOME`` / ``SET-KEY`` when the home folder or the key is missing.
+    """
+    value = _reader(environment)
     if not value("HOME"):
         raise TerminalError("SET-HOME", "没有设置主目录 SUBSIDY_HOME。", "没有读写任何数据。", "设置环境变量 SUBSIDY_HOME 后重试。")
     if len(value("KEY")) < 32:
-        raise TerminalError(
-            "SET-KEY", "没有设置指纹密钥 SUBSIDY_KEY，或不足 32 个字符。", "没有读写任何数据。", "从密钥库取得密钥，设置 SUBSIDY_KEY 后重试。"
-        )
+        what = "没有设置指纹密钥 SUBSIDY_KEY，或不足 32 个字符。"
+        raise TerminalError("SET-KEY", what, "没有读写任何数据。", "从密钥库取得密钥，设置 SUBSIDY_KEY 后重试。")
     home = Path(value("HOME")).resolve()
     return Settings(
         home=home,
-        rules=Path(value("RULES", str(Path(__file__).resolve().parent.parent / "rules"))),
+        rules=rules_folder(environment),
         database_url=value("DATABASE_URL", f"sqlite:///{home / 'ledger.db'}"),
         store_url=value("STORE_URL", f"file://{home / 'store'}"),
         key=value("KEY"),

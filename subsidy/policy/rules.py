@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from typing import Any, cast
 
@@ -116,7 +117,7 @@ def _rate_cap(s: Section, start: date | None, end: date | None, parameters: Para
             if end is not None and since >= end:
                 child.add("POL-GATE-NEVER", "effective_from", f"该版本到 {end} 为止，这一段永远用不到。", value=str(since))
     if pieces and (source := s.own_source()) is not None:
-        s.sources["rate_cap"] = source
+        s.sources["rate_cap"] = replace(source, line=s.line("rate_cap"))
     return tuple(pieces)
 
 
