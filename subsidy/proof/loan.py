@@ -116,7 +116,7 @@ class Assessment:
             if row["serial_no"] in cancelled:
                 line.end("reversed", "REVERSED")
             elif row["serial_no"] in bad:
-                line.end("quarantined", "REVERSAL")
+                line.end("quarantined", "BAD-REVERSAL")
             elif row["kind"] not in REPAYMENTS:
                 if row["interest_fen"] == 0:
                     continue
@@ -289,7 +289,7 @@ class Assessment:
         """What the cure does to a suspended row before gates are asked; a row that may not be paid yet is left to the gates."""
         limit = version.data["back_pay_months"]
         if version.after_cure == "forfeit":
-            line.end("forfeit", "SUSPENSION-FORFEITED")
+            line.end("forfeit", "SUSPENSION-FORFEIT")
         elif limit is not None and add_months(line.row["accrual_to"], limit) < cured_on:
             line.end("forfeit", "BACK-PAY")
         elif line.facts["verified"] and not line.facts["duplicate_claim"] and not line.facts["opening_missing"]:

@@ -137,7 +137,7 @@ class Policy:
         place = bisect_right(self._starts, day) - 1
         end = self._ends[place] if place >= 0 else None
         if place < 0 or (end is not None and day >= end):
-            raise Unknown("RULE-UNKNOWN")
+            raise Unknown("RULE-MISSING")
         return self.versions[place]
 
     def version_for_shadow(self, day: date) -> Version:

@@ -115,6 +115,8 @@ class Shadow:
         due = self.due(k)
         since = self._since(k)
         term, method = terms_on(due, self.contract, self.changes)
+        if method not in ("01", EQUAL_PRINCIPAL):
+            raise Unknown("METHOD-UNKNOWN")
         months = term - k + 1
         start, end = self.period(k)
         version = self.version_on(start)
