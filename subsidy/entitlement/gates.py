@@ -1,0 +1,145 @@
+"""Gates: what is asked of a row before it is paid (handbook section 5), and the named facts that conditions read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from subsidy.calendar import day_number
+from subsidy.entitlement.book import Book
+from subsidy.entitlement.columns import Bool, Index, Int32
+from subsidy.entitlement.frame import KINDS
+from subsidy.entitlement.status import CONTRIBUTION_CODES, STATUSES, Statuses
+from subsidy.policy.conditions import evaluate
+from subsidy.policy.model import Gate
+
+_KIND_TEXT = np.array(["", *KINDS])
+_CONTRIBUTION_TEXT = np.array(["", *CONTRIBUTION_CODES])
+_STATUS_TEXT = np.array(["", *STATUSES])
+_METHOD_TEXT = np.array(["", "01", "02", "03", "04", "99"])
+_PAIR_TEXT = np.array(["", "01", "02"])
+
+
+class Sight:
+    """Per row of the book: everything gates can see that takes work to find out, found out once."""
+
+    def __init__(self, book: Book, statuses: Statuses, verified: Bool) -> None:
+        from subsidy.entitlement.columns import integers
+
+        rows, loans = book.rows, book.loans
+        self.book, self.statuses, self.verified = book, statuses, verified
+        self.status = statuses.at(loans.account[rows.loan], rows.due_on)
+        disbursed_before = loans.disbursed_on < day_number(book.policy.go_live)
+        self.opening_missing = disbursed_before & (loans.opening < 0)
+        self.duplicate = claimed(book)
+        openings = book.facts["opening"]
+        self.opening_run = integers(openings, "overdue_run", np.int32)
+        self.opening_total = integers(openings, "overdue_total", np.int32)
+        self.suspended = np.zeros(len(rows), bool)
+        self.cured = np.zeros(len(rows), bool)
+        self.suspension_count = np.zeros(len(rows), np.int32)
+
+
+def claimed(book: Book) -> Bool:
+    """Loans whose contract or house contract is live under another agreement."""
+    if not book.facts.claims:
+        return np.zeros(len(book.loans), bool)
+    import pyarrow.compute as pc
+
+    claims = pa.array(sorted(book.facts.claims), pa.string())
+    return np.asarray(pc.is_in(book.loans.agreement_no, value_set=claims).to_numpy(zero_copy_only=False), bool)
+
+
+class GateFacts(Mapping[str, Any]):
+    """The facts of `GATE_FACTS` as columns for the rows `at`, each computed when a condition first reads it.
+
+    `status` are positions of the TX02 rows to use, -1 for none (default: the latest on or before each due date).
+    """
+
+    def __init__(self, sight: Sight, at: Index, status: Index | None = None, suspensions: bool = True) -> None:
+        self._sight, self._at = sight, at
+        self._loan = sight.book.rows.loan[at]
+        self._status = sight.status[at] if status is None else status
+        self._suspensions = suspensions
+        self._known: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._known:
+            self._known[name] = _FACTS[name](self)
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        # The number of rows is read from the first column: the cheapest one stands first.
+        yield "verified"
+        yield from (n for n in _FACTS if n != "verified")
+
+    def __len__(self) -> int:
+        return len(_FACTS)
+
+    def row(self, name: str) -> Any:
+        return getattr(self._sight.book.rows, name)[self._at]
+
+    def loan(self, name: str) -> Any:
+        return getattr(self._sight.book.loans, name)[self._loan]
+
+    def status(self, name: str, default: int) -> Any:
+        statuses = self._sight.statuses
+        if not len(statuses):
+            return np.full(len(self._at), default)
+        values = getattr(statuses, name)[np.maximum(self._status, 0)]
+        return np.where(self._status >= 0, values, values.dtype.type(default))
+
+    def overdue(self, name: str, opening: Int32) -> Any:
+        values = self.status(name, 0)
+        at = self.loan("opening")
+        if not len(opening) or not (at >= 0).any():
+            return values
+        return np.where((self._status < 0) & (at >= 0), opening[np.maximum(at, 0)], values)
+
+    def suspension(self, name: str) -> Any:
+        values = getattr(self._sight, name)
+        return values[self._at] if self._suspensions else np.zeros(len(self._at), values.dtype)
+
+
+_FACTS: dict[str, Callable[[GateFacts], Any]] = {
+    "verified": lambda f: f._sight.verified[f._at],
+    "duplicate_claim": lambda f: f._sight.duplicate[f._loan],
+    "opening_missing": lambda f: f._sight.opening_missing[f._loan],
+    "days_late": lambda f: f.row("paid_on") - f.row("due_on"),
+    "overdue_run": lambda f: f.overdue("overdue_run", f._sight.opening_run),
+    "overdue_total": lambda f: f.overdue("overdue_total", f._sight.opening_total),
+    "contribution_status": lambda f: _CONTRIBUTION_TEXT[f.status("contribution", 1)],
+    "contributions_lapsed": lambda f: f.status("contribution", 1) != 1,
+    "loan_status": lambda f: _STATUS_TEXT[f.status("status", 1)],
+    "suspended": lambda f: f.suspension("suspended"),
+    "cured": lambda f: f.suspension("cured"),
+    "suspension_count": lambda f: f.suspension("suspension_count"),
+    "instalment": lambda f: f.row("instalment"),
+    "transaction_kind": lambda f: _KIND_TEXT[f.row("kind")],
+    "home_order": lambda f: _PAIR_TEXT[f.loan("home_order")],
+    "payee_kind": lambda f: _PAIR_TEXT[f.loan("payee_kind")],
+    "repayment_method": lambda f: _METHOD_TEXT[f.loan("repayment_method")],
+    "term_months": lambda f: f.loan("term"),
+    "disbursed_amount": lambda f: f.loan("disbursed_fen"),
+    "interest": lambda f: f.row("interest"),
+    "accrual_from": lambda f: f.row("accrual_from"),
+    "accrual_to": lambda f: f.row("accrual_to"),
+    "due_on": lambda f: f.row("due_on"),
+    "paid_on": lambda f: f.row("paid_on"),
+    "signed_on": lambda f: f.loan("signed_on"),
+    "disbursed_on": lambda f: f.loan("disbursed_on"),
+    "commercial_rate": lambda f: f.row("rate"),
+}
+
+
+def first_match(gates: tuple[Gate, ...], facts: GateFacts, rows: int) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
+    """Position of the first gate that each of the rows meets; the last gate of a table is unconditional."""
+    match = np.full(rows, -1, np.int16)
+    for number, gate in enumerate(gates):
+        match[evaluate(gate.condition, facts) & (match < 0)] = number
+        if (match >= 0).all():
+            break
+    return match

@@ -1,0 +1,107 @@
+"""Outcome and reason of every row: precedence, gates, suspension, clawback (handbook section 5; docs/interpretations.md, points 14 to 16)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from subsidy.calendar import add_months, day_number
+from subsidy.entitlement.book import Book
+from subsidy.entitlement.changes import Changes
+from subsidy.entitlement.columns import FAR, NO_DAY, Bool, Int32, UInt8
+from subsidy.entitlement.gates import GateFacts, Sight, first_match
+from subsidy.entitlement.suspension import Episodes, suspend
+from subsidy.entitlement.versions import Version, each
+
+OUTCOMES = ("pay", "hold", "forfeit", "stop", "reversed", "quarantined", "opening", "clawback")
+PAY, HOLD, FORFEIT, STOP, REVERSED, QUARANTINED, OPENING, CLAWBACK = range(8)
+
+
+class ReasonTable:
+    """Reason codes as small numbers; 0 is the empty reason."""
+
+    def __init__(self) -> None:
+        self.names = [""]
+        self._number = {"": 0}
+
+    def number(self, name: str) -> int:
+        """Number of a reason code, new if it was not met before."""
+        if name not in self._number:
+            self._number[name] = len(self.names)
+            self.names.append(name)
+        return self._number[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """Per row: what gates and suspension decide, its reason (number in `reasons`), the position of the gate that matched (-1: none was
+    asked), and the day of cure that released it (NO_DAY, or FAR). `clawed` rows are in a clawback range; `asked` were asked of gates."""
+
+    outcome: UInt8
+    reason: npt.NDArray[np.int16]
+    gate: npt.NDArray[np.int16]
+    cured_on: Int32
+    clawed: Bool
+    asked: Bool
+    opening: Bool
+    reasons: ReasonTable
+    episodes: Episodes
+
+    @property
+    def stops(self) -> Bool:
+        """Rows that met a stop gate."""
+        return self.asked & (self.outcome == STOP)
+
+
+def decide(book: Book, sight: Sight, changes: Changes, version: Version) -> Decisions:
+    """Ask the gates of every row that is neither reversed, quarantined nor of the opening."""
+    rows = book.rows
+    opening = rows.accrual_to < day_number(book.policy.go_live)
+    asked = ~rows.reversed & (rows.problem == 0) & ~opening
+    episodes, cured_on = suspend(book, sight, changes, version, asked)
+    outcome = np.full(len(rows), HOLD, np.uint8)
+    reason, gate = np.zeros(len(rows), np.int16), np.full(len(rows), -1, np.int16)
+    reasons = ReasonTable()
+    for rule, at in each(book, version, asked):
+        if rule.suspension is not None and sight.cured[at].any():
+            safe = sight.verified[at] & ~sight.duplicate[rows.loan[at]] & ~sight.opening_missing[rows.loan[at]]
+            forfeits = rule.suspension.after_cure == "forfeit"
+            released = sight.cured[at] & (safe | forfeits)
+            freed = at[released]
+            late = np.zeros(len(freed), bool)
+            if rule.back_pay_months is not None:
+                late = add_months(rows.accrual_to[freed], rule.back_pay_months) < cured_on[freed]
+            outcome[freed] = np.where(forfeits | late, FORFEIT, PAY)
+            reason[freed] = np.where(forfeits, reasons.number("SUSPENSION-FORFEIT"), np.where(late, reasons.number("BACK-PAY"), 0))
+            at = at[~released]
+        if not len(at):
+            continue
+        match = first_match(rule.gates, GateFacts(sight, at), len(at))
+        gate[at] = match
+        # A table whose last row is conditional is refused when it is loaded; a row that no gate takes is held.
+        of_gate = np.array([*(OUTCOMES.index(g.outcome) for g in rule.gates), HOLD], np.uint8)
+        why = np.array([*(0 if g.outcome == "pay" else reasons.number(g.reason) for g in rule.gates), reasons.number("GATE-NONE")], np.int16)
+        outcome[at], reason[at] = of_gate[match], why[match]
+    return Decisions(outcome, reason, gate, cured_on, _clawed(book, changes), asked, opening, reasons, episodes)
+
+
+def _clawed(book: Book, changes: Changes) -> Bool:
+    """Rows whose accrual end lies in a clawback range, both ends included."""
+    rows = book.rows
+    at = changes.of("clawback")
+    at = at[(changes.range_from[at] != NO_DAY) & (changes.range_to[at] != NO_DAY) & (changes.range_from[at] <= changes.range_to[at])]
+    if not len(at):
+        return np.zeros(len(rows), bool)
+    key = (rows.loan.astype(np.int64) << 32) + rows.accrual_to
+    loan = changes.loan[at].astype(np.int64) << 32
+    low = np.searchsorted(key, loan + changes.range_from[at], "left")
+    high = np.searchsorted(key, loan + changes.range_to[at], "right")
+    depth = np.zeros(len(rows) + 1, np.int64)
+    np.add.at(depth, low, 1)
+    np.add.at(depth, high, -1)
+    return np.cumsum(depth[:-1]) > 0
+
+
+__all__ = ["CLAWBACK", "FAR", "FORFEIT", "HOLD", "OPENING", "OUTCOMES", "PAY", "QUARANTINED", "REVERSED", "STOP", "Decisions", "decide"]

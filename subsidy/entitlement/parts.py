@@ -1,0 +1,125 @@
+"""Instalments paid in parts: rows of one instalment number, assessed on the sum so far in serial order (handbook section 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from subsidy.entitlement.book import Book
+from subsidy.entitlement.codes import Problem
+from subsidy.entitlement.columns import Index, Int32, Int64, array_of, text_rank
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """`rows`: the rows that belong to an instalment, by (loan, instalment, serial number); instalment g is `rows[start[g]:start[g + 1]]`.
+
+    `group_of` (-1: none) and the sums so far are per row of the book; a row outside has its own amounts as sums. `later` are the
+    rows that have an earlier part, in an order in which each part follows the one before it, and `rank` their place (1, 2, ...).
+    """
+
+    rows: Index
+    start: Index
+    loan: Int32
+    instalment: Int32
+    group_of: Int32
+    interest: Int64
+    principal: Int64
+    base: Int64
+
+    def __len__(self) -> int:
+        return len(self.loan)
+
+    @property
+    def first(self) -> Index:
+        """First row of each instalment in serial order."""
+        return self.rows[self.start[:-1]]
+
+    def total_base(self) -> Int64:
+        """Interest-bearing principal of all rows of each instalment."""
+        return self.base[self.rows[self.start[1:] - 1]]
+
+
+def group(book: Book) -> Parts:
+    """Group the rows that are not set aside; a row that differs from the first of its instalment in from, to or rate is quarantined."""
+    rows = book.rows
+    numbered = ((rows.kind == 2) | (rows.kind == 4) | (rows.kind == 5)) & (rows.instalment > 0) & (rows.problem == 0) & ~rows.reversed
+    at = np.flatnonzero(numbered)
+    # Instalment numbers are at most 1200 here: larger ones are quarantined as above the term.
+    key = (rows.loan[at].astype(np.int64) << 11) | rows.instalment[at]
+    order = np.argsort(key, kind="stable")
+    at, key = at[order], key[order]
+    at = _by_serial(book, at, key)
+    starts = _starts(key)
+    if len(starts) < len(at):
+        first = at[np.repeat(starts, np.diff(np.append(starts, len(at))))]
+        differs = (
+            (rows.accrual_from[at] != rows.accrual_from[first])
+            | (rows.accrual_to[at] != rows.accrual_to[first])
+            | (rows.rate[at] != rows.rate[first])
+        )
+        if differs.any():
+            rows.problem[at[differs]] = Problem.PART_DIFFERS
+            at, key = at[~differs], key[~differs]
+            starts = _starts(key)
+    group_of = np.full(len(rows), -1, np.int32)
+    sizes = np.diff(np.append(starts, len(at)))
+    group_of[at] = np.repeat(np.arange(len(starts), dtype=np.int32), sizes)
+    return Parts(
+        rows=at,
+        start=np.append(starts, len(at)),
+        loan=rows.loan[at[starts]],
+        instalment=rows.instalment[at[starts]],
+        group_of=group_of,
+        interest=_so_far(rows.interest, at, starts, sizes),
+        principal=_so_far(rows.principal, at, starts, sizes),
+        base=_so_far(rows.base, at, starts, sizes),
+    )
+
+
+def differences(parts: Parts, figures: Int64) -> Int64:
+    """Figure of each row from the figures of the sums so far: less the figures of the earlier parts, never below 0.
+
+    The earlier parts together have the largest earlier figure of a sum, so no part is taken back by a smaller later sum.
+    """
+    sizes = np.diff(parts.start)
+    if not len(sizes) or sizes.max() == 1:
+        return figures
+    result = figures.copy()
+    several = np.flatnonzero(sizes > 1)
+    highest = figures[parts.rows[parts.start[several]]]
+    for place in range(1, int(sizes.max())):
+        keep = sizes[several] > place
+        several, highest = several[keep], highest[keep]
+        row = parts.rows[parts.start[several] + place]
+        result[row] = np.maximum(figures[row] - highest, 0)
+        highest = np.maximum(highest, figures[row])
+    return result
+
+
+def _starts(key: Int64) -> Index:
+    new = np.ones(len(key), bool)
+    new[1:] = key[1:] != key[:-1]
+    return np.flatnonzero(new)
+
+
+def _by_serial(book: Book, at: Index, key: Int64) -> Index:
+    tied = np.zeros(len(key) + 1, bool)
+    tied[1:-1] = key[1:] == key[:-1]
+    places = np.flatnonzero(tied[:-1] | tied[1:])
+    if len(places):
+        rank = text_rank(array_of(book.facts["transaction"], "serial_no"), book.rows.source[at[places]])
+        at[places] = at[places][np.lexsort((rank, key[places]))]
+    return at
+
+
+def _so_far(values: Int64, at: Index, starts: Index, sizes: Index) -> Int64:
+    if len(starts) == len(at):
+        return values
+    own = values[at]
+    total = np.cumsum(own)
+    before = (total - own)[starts]
+    result = values.copy()
+    result[at] = total - np.repeat(before, sizes)
+    return result

@@ -1,0 +1,141 @@
+"""Fund rates of loans on days and over periods (handbook section 3), from tables over the domain of dates.
+
+A table per series and day makes the rate of a loan on a day one gather, and its sum over the days of a period two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from subsidy.calendar import day_number
+from subsidy.calendar.days import first_of_month
+from subsidy.entitlement.columns import FAR, Bool, Int32, Int64, UInt8
+from subsidy.entitlement.dates import DAYS, FIRST_DAY, month_of, next_january, place
+from subsidy.policy.model import MidPeriod, Parameters, Reset, Series
+
+#: Order of the series in the tables: home order (first, second) x tier (term <= 60 months, longer).
+SERIES = ("FIRST_LE5", "FIRST_GT5", "SECOND_LE5", "SECOND_GT5")
+SHORT_TERM_MONTHS = 60
+
+#: No rate: the series begins later. No sum of rates is taken over such a day.
+UNKNOWN = -1
+
+_DAY = np.arange(FIRST_DAY, FIRST_DAY + DAYS, dtype=np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """What of a loan decides its fund rate: series number, disbursement day, signing day; one column each."""
+
+    series: UInt8
+    disbursed_on: Int32
+    signed_on: Int32
+
+    def take(self, at: npt.NDArray[np.integer] | slice) -> Whose:
+        """The loans at the positions `at`."""
+        return Whose(self.series[at], self.disbursed_on[at], self.signed_on[at])
+
+
+def series_of(home_order: UInt8, term_months: Int32) -> UInt8:
+    """Series number of each loan: home order 1 or 2, tier by the original term."""
+    return (2 * (home_order == 2) + (term_months > SHORT_TERM_MONTHS)).astype(np.uint8)
+
+
+class FundRates:
+    """The four fund-rate series over the domain of dates."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._now = np.stack([_daily(parameters.series.get(name)) for name in SERIES])
+        # In calendar year y an old loan has the rate of 31 December y-1.
+        year_start = first_of_month((month_of(_DAY) // 12) * 12).astype(np.int32)
+        before = year_start - 1
+        self._january = np.where(before >= FIRST_DAY, self._now[:, place(before)], UNKNOWN).astype(np.int32)
+        self._sum_now, self._sum_january = _sums(self._now), _sums(self._january)
+        self._next_change = np.stack([_next_change(row) for row in self._now])
+
+    def on(self, reset: Reset, whose: Whose, day: Int32) -> Int64:
+        """Rate in ppm of each loan on each day, UNKNOWN (-1) before its series begins."""
+        series = whose.series
+        if reset == "frozen":
+            return self._now[series, place(whose.signed_on)].astype(np.int64)
+        if reset == "immediate":
+            return self._now[series, place(np.maximum(day, whose.disbursed_on))].astype(np.int64)
+        first = day < next_january(whose.disbursed_on)
+        later = self._january[series, place(day)]
+        if not first.any():
+            return later.astype(np.int64)
+        return np.where(first, self._now[series, place(whose.disbursed_on)], later).astype(np.int64)
+
+    def next_change(self, reset: Reset, whose: Whose, day: Int32) -> Int32:
+        """The first day after `day` on which the rate of the loan may differ; FAR when none follows."""
+        if reset == "frozen":
+            return np.full(len(day), FAR, np.int32)
+        if reset == "immediate":
+            return self._next_change[whose.series, place(np.maximum(day, whose.disbursed_on))]
+        # Within the first calendar year and within each later one the rate stands still.
+        return next_january(np.maximum(day, whose.disbursed_on))
+
+    def changes_within(self, reset: Reset, whose: Whose, start: Int32, end: Int32) -> Bool:
+        """True where the rate is not the same on every day of [start, end)."""
+        if reset == "frozen":
+            return np.zeros(len(start), bool)
+        if reset == "immediate":
+            return np.asarray(self.next_change(reset, whose, start) < end)
+        crosses = np.asarray(next_january(np.maximum(start, whose.disbursed_on)) < end)
+        at = np.flatnonzero(crosses)
+        if len(at):
+            some = whose.take(at)
+            # A rate that differs within the period but not between its ends would need two changes a year apart.
+            long = end[at] - start[at] > 366
+            crosses[at] = long | (self.on(reset, some, start[at]) != self.on(reset, some, end[at] - 1))
+        return crosses
+
+    def over(self, reset: Reset, mid_period: MidPeriod, whose: Whose, start: Int32, end: Int32) -> Int64:
+        """Sum over the days of [start, end) of the fund rate, in ppm-days: mean rate times days. `old` and `new` take one rate for all.
+
+        UNKNOWN where a rate is not known. `end` > `start`.
+        """
+        days = (end - start).astype(np.int64)
+        if mid_period != "split" or reset == "frozen":
+            rate = self.on(reset, whose, start if mid_period != "new" else end - np.int32(1))
+            return np.where(rate < 0, UNKNOWN, rate * days)
+        series = whose.series
+        if reset == "immediate":
+            turn, sums = whose.disbursed_on, self._sum_now
+        else:
+            turn, sums = next_january(whose.disbursed_on), self._sum_january
+        first_rate = self._now[series, place(whose.disbursed_on)].astype(np.int64)
+        known = self.on(reset, whose, start) >= 0
+        if (start >= turn).all():
+            total = sums[series, place(end)] - sums[series, place(start)]
+        else:
+            early = (np.minimum(end, turn) - np.minimum(start, turn)).astype(np.int64)
+            total = early * first_rate + sums[series, place(np.maximum(end, turn))] - sums[series, place(np.maximum(start, turn))]
+        return np.where(known, total, UNKNOWN)
+
+
+def on_series(series: Series, day: Int32) -> Int64:
+    """Rate of `series` in ppm on each day, UNKNOWN before it begins."""
+    starts = np.array([day_number(d) for d in series.effective_on], np.int64)
+    values = np.array([UNKNOWN, *series.ppm], np.int64)
+    return values[np.searchsorted(starts, day, "right")]
+
+
+def _daily(series: Series | None) -> Int32:
+    return np.full(DAYS, UNKNOWN, np.int32) if series is None else on_series(series, _DAY).astype(np.int32)
+
+
+def _sums(daily: Int32) -> Int64:
+    """Sums of the rates of all days before each day."""
+    sums = np.zeros(daily.shape, np.int64)
+    np.cumsum(np.maximum(daily, 0)[:, :-1], axis=1, out=sums[:, 1:], dtype=np.int64)
+    return sums
+
+
+def _next_change(daily: Int32) -> Int32:
+    changes = np.flatnonzero(daily[1:] != daily[:-1]) + 1
+    following = np.searchsorted(changes, np.arange(DAYS), "right")
+    return np.append(_DAY[changes], FAR).astype(np.int32)[following]

@@ -1,0 +1,84 @@
+"""TX02 status of loans: the latest on or before a day (handbook section 5; docs/interpretations.md, point 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from subsidy.entitlement.book import Loans
+from subsidy.entitlement.columns import FAR, NO_DAY, Index, Int32, Int64, UInt8, array_of, codes, integers, lookup
+from subsidy.facts.schema import LOAN_STATUSES, Facts
+
+CONTRIBUTION_CODES = ("01", "02", "03", "04", "05", "06", "99")
+STATUSES = tuple(LOAN_STATUSES)
+CONVERTED = STATUSES.index("converted") + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Statuses:
+    """TX02 rows sorted by (account position, as_of). Codes are 1-based positions in `CONTRIBUTION_CODES` and `STATUSES`, 0 when unknown."""
+
+    account: Int32
+    as_of: Int32
+    overdue_run: Int32
+    overdue_total: Int32
+    contribution: UInt8
+    status: UInt8
+    balance: Int64
+    key: Int64
+    source: Index
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def at(self, account: Int32, day: Int32) -> Index:
+        """Position of the latest status of each account on or before each day; -1 when there is none."""
+        place = np.searchsorted(self.key, _key(account, day), "right") - 1
+        if not len(self.key):
+            return place
+        found = (place >= 0) & (self.account[np.maximum(place, 0)] == account)
+        return np.where(found, place, -1)
+
+    def of_account(self, account: Int32) -> tuple[Index, Index]:
+        """First position of each account and one past its last."""
+        low = np.full(len(account), NO_DAY, np.int32)
+        return np.searchsorted(self.key, _key(account, low), "left"), np.searchsorted(self.key, _key(account + 1, low), "left")
+
+
+def statuses_of(facts: Facts) -> Statuses:
+    """All TX02 rows of known accounts that carry a day."""
+    table = facts["status"]
+    account = lookup(array_of(table, "account_no"), array_of(facts["account"], "account_no")) - 1
+    as_of = integers(table, "as_of", np.int32, NO_DAY)
+    key = _key(account, as_of)
+    source = np.arange(len(key))
+    if (account < 0).any() or (as_of == NO_DAY).any():
+        source = np.flatnonzero((account >= 0) & (as_of != NO_DAY))
+    sorted_key = key[source]
+    if (sorted_key[1:] < sorted_key[:-1]).any():
+        source = source[np.argsort(sorted_key, kind="stable")]
+    return Statuses(
+        account=account[source],
+        as_of=as_of[source],
+        overdue_run=integers(table, "overdue_run", np.int32)[source],
+        overdue_total=integers(table, "overdue_total", np.int32)[source],
+        contribution=codes(table, "contribution_status", CONTRIBUTION_CODES)[source],
+        status=codes(table, "loan_status", STATUSES)[source],
+        balance=integers(table, "balance_fen", np.int64, -1)[source],
+        key=key[source],
+        source=source,
+    )
+
+
+def first_converted(statuses: Statuses, loans: Loans) -> Int32:
+    """First as_of day on which each loan's account is converted to a fund loan; FAR when none says so."""
+    accounts = int(max(loans.account.max(initial=-1), statuses.account.max(initial=-1))) + 1
+    first = np.full(accounts + 1, FAR, np.int32)
+    at = np.flatnonzero(statuses.status == CONVERTED)
+    np.minimum.at(first, statuses.account[at], statuses.as_of[at])
+    return np.where(loans.account >= 0, first[np.maximum(loans.account, 0)], np.int32(FAR))
+
+
+def _key(account: Int32, day: Int32) -> Int64:
+    return (account.astype(np.int64) << 32) + day
