@@ -1,8 +1,8 @@
 """The annuity of a balance: S·m·(1+m)^r / ((1+m)^r − 1), rounded half up, exact for every balance (handbook section 4, shadow step 3).
 
-The factor of a rate and a number of months is one rational with numbers of thousands of digits. It is taken once to 66 binary places, rounded
-down; a balance times that is below the true product by less than S/2**66. Only where rounding could depend on that remainder — below a
-half by less than 2**-27 — the rational itself decides.
+The factor of a rate and a number of months is one rational with numbers of thousands of digits. It is taken once to 66 binary places,
+rounded down; a balance times that is below the true product by less than S/2**66. Only where rounding could depend on that remainder, a
+hair below a half, the rational itself decides.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def annuity(balance: Int64, rate_ppm: Int64, months: Int32) -> Int64:
     # The fraction to 44 binary places; what is cut off below is less than 2**-44 + S/2**66 <= 2**-27.
     fraction = ((outer & _MASK) << _LIMB) | (inner & _MASK)
     half = 1 << (2 * _LIMB - 1)
-    result = (outer >> _LIMB) + (fraction >= half)
+    result: Int64 = (outer >> _LIMB) + (fraction >= half).astype(np.int64)
     close = (fraction < half) & (fraction >= half - (1 << 17))
     for row in np.flatnonzero(close | ~small).tolist():
         rate, left = pairs[int(which[row])]

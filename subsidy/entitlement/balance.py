@@ -42,7 +42,9 @@ def balances(book: Book, statuses: Statuses) -> Balance:
     first = np.searchsorted(loan, np.arange(len(loans) + 1), "left")
     at_start = first[:-1][loan]  # place of the loan's first row in `order`, per place
     principal = np.where(alive & ~unreadable, rows.principal, 0)[order]
-    numbered = alive & ((rows.kind == 2) | (rows.kind == 4) | (rows.kind == 5)) & (rows.instalment > 0) & (rows.problem != Problem.ABOVE_TERM)
+    numbered = (
+        alive & ((rows.kind == 2) | (rows.kind == 4) | (rows.kind == 5)) & (rows.instalment > 0) & (rows.problem != Problem.ABOVE_TERM)
+    )
     numbered &= rows.instalment <= TERM_LIMIT_MONTHS
     inst = numbered[order]
     number = np.where(inst, rows.instalment[order], 0)
@@ -63,8 +65,8 @@ def balances(book: Book, statuses: Statuses) -> Balance:
 
 
 def first_part_balance(book: Book, parts: Parts, balance: Balance) -> tuple[Int64, Bool]:
-    """B of each instalment (handbook section 4, shadow step 5): what remains after its first row plus that row's principal; and whether it is
-    known. Without the bank's figure it is the running balance, which is also certain when the parts together bear exactly that."""
+    """B of each instalment (handbook section 4, shadow step 5): what remains after its first row plus that row's principal; and whether
+    it is known. Without the bank's figure it is the running balance, which is also certain when the parts together bear exactly that."""
     first = parts.first
     rows = book.rows
     sent = rows.balance_after[first] != NO_BALANCE
@@ -103,7 +105,7 @@ def _new_numbers(loan: Int32, number: Int32, inst: Bool) -> Int64:
 def _starts(
     book: Book, statuses: Statuses, order: Index, alive: Bool, inst: Bool, number: Int32, principal: Int64, first: Index
 ) -> tuple[Int64, Int32, Bool, Int32]:
-    """Per loan: balance before its first row, its first instalment number, whether that start is known, and the day of the TX02 it rests on."""
+    """Per loan: balance before its first row, its first instalment number, whether that start is known, the day of the TX02 it rests on."""
     rows, loans = book.rows, book.loans
     start, number_one = loans.disbursed_fen.copy(), np.ones(len(loans), np.int32)
     known, status_day = np.ones(len(loans), bool), np.full(len(loans), NO_DAY, np.int32)

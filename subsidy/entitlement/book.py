@@ -25,7 +25,7 @@ NO_BALANCE = -(2**62)
 
 @dataclass(slots=True)
 class Loans:
-    """One row per agreement. `account` and `contract` are positions in their fact tables, -1 when missing, -2 when several; `opening` likewise."""
+    """One row per agreement. `account` and `contract` are positions in their fact tables, -1 when missing, -2 when several."""
 
     agreement_no: pa.Array
     agreement: Int32  # position in the agreement table

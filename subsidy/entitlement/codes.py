@@ -48,8 +48,12 @@ class Sentence:
 PROBLEMS: dict[Problem, Sentence] = {
     Problem.FACT_MISSING: Sentence("该行缺少必填的日期、金额、利率或期次", "请银行补齐后重新报送该行"),
     Problem.PARENT_MISSING: Sentence("该行所属的借款合同或贷款账户没有资料", "请先报送借款合同和贷款账户，再重算"),
-    Problem.ACCOUNT_AMBIGUOUS: Sentence("协议对应的借款合同有多个贷款账户，无法确定贴息份额", "请核对借款合同与账户，一份协议只能对应一个账户"),
-    Problem.BAD_REVERSAL: Sentence("冲正行与原业务流水不符：原行不存在、已被冲正、本身是冲正行，或金额不是原行的相反数", "请银行核对原业务流水号和金额后重新报送"),
+    Problem.ACCOUNT_AMBIGUOUS: Sentence(
+        "协议对应的借款合同有多个贷款账户，无法确定贴息份额", "请核对借款合同与账户，一份协议只能对应一个账户"
+    ),
+    Problem.BAD_REVERSAL: Sentence(
+        "冲正行与原业务流水不符：原行不存在、已被冲正、本身是冲正行，或金额不是原行的相反数", "请银行核对原业务流水号和金额后重新报送"
+    ),
     Problem.ROW_KIND: Sentence("该业务明细类型不应带有利息", "请银行核对业务明细类型和利息"),
     Problem.DATE_DOMAIN: Sentence("日期不在 1990 至 2099 年之间", "请银行核对日期后重新报送"),
     Problem.AMOUNT_DOMAIN: Sentence("金额超出一千亿元", "请银行核对金额单位后重新报送"),

@@ -32,28 +32,28 @@ _MONTH_LENGTH = (first_of_month(_MONTH_NUMBERS + 1) - first_of_month(_MONTH_NUMB
 
 def place(days: Int32 | Int64) -> Int32:
     """Position of each day in tables over the domain; days outside take the nearest end (their rows are quarantined)."""
-    return np.clip(np.asarray(days, np.int32) - np.int32(FIRST_DAY), 0, DAYS - 1)
+    return np.asarray(np.clip(np.asarray(days, np.int32) - np.int32(FIRST_DAY), 0, DAYS - 1))
 
 
 def month_of(days: Int32) -> Int32:
     """Months since 1970-01."""
-    return _MONTH_TABLE[place(days)]
+    return np.asarray(_MONTH_TABLE[place(days)])
 
 
 def next_january(days: Int32) -> Int32:
     """The first 1 January after each day."""
-    return _NEXT_JANUARY[place(days)]
+    return np.asarray(_NEXT_JANUARY[place(days)])
 
 
 def thirty(days: Int32) -> Int32:
     """30/360 day number of each day."""
-    return _THIRTY[place(days)]
+    return np.asarray(_THIRTY[place(days)])
 
 
 def due_date(month: Int32, due_day: Int32) -> Int32:
     """The due day of each month, or the last day of a shorter month."""
     at = np.clip(month - np.int32(_FIRST_MONTH), 0, len(_MONTH_START) - 1)
-    return _MONTH_START[at] + np.minimum(due_day, _MONTH_LENGTH[at]) - np.int32(1)
+    return np.asarray(_MONTH_START[at] + np.minimum(due_day, _MONTH_LENGTH[at]) - np.int32(1))
 
 
 def monthly_360ths(start: Int32, end: Int32, due_day: Int32) -> Int32:

@@ -73,13 +73,16 @@ def assess(facts: Facts, policy: CentrePolicy) -> Assessment:
     """Entitlement of all agreements in `facts` under `policy`.
 
     `facts` are Arrow tables as known on a day (`FactTable.arrow`), `policy` the centre whole: the version in force on a row's accrual_from
-    decides it. Returns lines (schema `LINES`, sorted by agreement, accrual end, serial number as text), findings and shadow state. A row that cannot be
-    assessed is a line with outcome ``quarantined`` and a finding; nothing that a loan contains stops the others. Raises nothing for data.
+    decides it. Returns lines (schema `LINES`, sorted by agreement, accrual end, serial number as text), findings and shadow state. A row
+    that cannot be assessed is a line with outcome ``quarantined`` and a finding; nothing that a loan contains stops the others. Raises
+    nothing for data.
     """
     working = work(facts, policy)
     lines = _lines(working)
     state = SHADOW.empty_table() if working.shadows is None else working.shadows.table
-    return Assessment(lines, findings_of(working.book, working.changes, working.version, working.decisions.opening & working.decisions.clawed), state)
+    return Assessment(
+        lines, findings_of(working.book, working.changes, working.version, working.decisions.opening & working.decisions.clawed), state
+    )
 
 
 def work(facts: Facts, policy: CentrePolicy, trace: Trace | None = None) -> Working:
@@ -165,7 +168,14 @@ def _conclude(
 
 
 def _say_why(
-    book: Book, span: Window, figures: Figures, figure: Int64, limited: Limited, paid: Bool, reason: npt.NDArray[np.int16], decisions: Decisions
+    book: Book,
+    span: Window,
+    figures: Figures,
+    figure: Int64,
+    limited: Limited,
+    paid: Bool,
+    reason: npt.NDArray[np.int16],
+    decisions: Decisions,
 ) -> None:
     """Reason of a paid line that is zero, or smaller than its figure; the last limit that took something away is named."""
     reasons = decisions.reasons

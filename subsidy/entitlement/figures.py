@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -226,7 +226,14 @@ def _finish(
 
 
 def _shadow_rows(
-    out: Figures, given: Inputs, shadows: Shadows, rates: FundRates, parts: Parts, share_top: Int64, share_bottom: Int64, trace: Trace | None
+    out: Figures,
+    given: Inputs,
+    shadows: Shadows,
+    rates: FundRates,
+    parts: Parts,
+    share_top: Int64,
+    share_bottom: Int64,
+    trace: Trace | None,
 ) -> None:
     """shadow_interest and payment_difference: max(0, w·X − q·shadow) · (days inside / n)."""
     at = given.at
@@ -259,7 +266,9 @@ def _shadow_rows(
         trace.share(at, top, bottom)
         trace.fraction(at, (np.where(positive, excess, 0), given.inside), (bottom, q_bottom, given.days))
         trace.limit(at, *limit)
-        trace.note(at, shadow_q_numerator=q_top, shadow_q_denominator=q_bottom, first_balance_fen=np.where(known, shadows.first_balance[group], -1))
+        trace.note(
+            at, shadow_q_numerator=q_top, shadow_q_denominator=q_bottom, first_balance_fen=np.where(known, shadows.first_balance[group], -1)
+        )
 
 
 def _excess(own: tuple[Int64, Int64, Int64], shadow: tuple[Int64, Int64, Int64]) -> Int64:
@@ -277,9 +286,9 @@ def _excess(own: tuple[Int64, Int64, Int64], shadow: tuple[Int64, Int64, Int64])
     return result
 
 
-def _product(values: Sequence[int] | object) -> int:
+def _product(values: Iterable[int]) -> int:
     total = 1
-    for value in values:  # type: ignore[attr-defined]
+    for value in values:
         total *= value
     return total
 

@@ -18,7 +18,9 @@ from subsidy.facts.schema import CHANGE_KINDS
 def findings_of(book: Book, changes: Changes, version: Version, clawed_opening: Bool) -> tuple[Finding, ...]:
     """All findings of one assessment, in the order of the lines they are about; those about no line come last."""
     found = [_quarantined(book, row) for row in np.flatnonzero(book.rows.problem > 0).tolist()]
-    found += [_clawed_opening(book, row) for row in np.flatnonzero(clawed_opening & (book.rows.problem == 0) & ~book.rows.reversed).tolist()]
+    found += [
+        _clawed_opening(book, row) for row in np.flatnonzero(clawed_opening & (book.rows.problem == 0) & ~book.rows.reversed).tolist()
+    ]
     found += _orphans(book)
     found += _changes(book, changes)
     found += _horizon(book, version)
@@ -107,7 +109,7 @@ def _of_change(table: pa.Table, row: int, what: str) -> Finding:
 
 
 def _horizon(book: Book, version: Version) -> list[Finding]:
-    """One warning when a period reaches beyond the day through which rates are confirmed; the same for every call, so copies fall together."""
+    """One warning when a period reaches beyond the day through which rates are confirmed; the same in every call, so copies collapse."""
     through = book.policy.parameters.confirmed_through
     uses_rates = np.array([*(r.method not in ("points", "share") for r in book.policy.rules), False], bool)
     beyond = (book.rows.accrual_to > day_number(through) + 1) & (book.rows.problem == 0) & uses_rates[version]
@@ -115,7 +117,7 @@ def _horizon(book: Book, version: Version) -> list[Finding]:
         return []
     return [
         Finding(
-            code="RATE-UNCONFIRMED", severity="warning", what=f"利率参数只确认到 {through.isoformat()}，之后的期间按最后一次公布的利率计算。",
+            code="RATE-UNCONFIRMED", severity="warning", what=f"利率只确认到 {through.isoformat()}，之后的期间按最后公布的利率计算。",
             todo="请核对之后是否有新利率公布；如有，请补充利率参数后重算。",
         )
     ]  # fmt: skip

@@ -170,4 +170,3 @@ def _sorted(table: pa.Table, source: Int32, loan: Int32, accrual_to: Int32) -> I
         accounts = text_rank(array_of(table, "account_no"), at)
         order[places] = order[places][np.lexsort((accounts, ranks, key[places]))]
     return order
-

@@ -83,7 +83,7 @@ def _per_row(limits: list[int | None], version: Version, rows: int) -> Int64 | N
     if all(value is None for value in limits):
         return None
     values = np.array([NO_LIMIT if value is None else value for value in limits], np.int64)
-    return values[np.maximum(version, 0)]
+    return np.asarray(values[np.maximum(version, 0)])
 
 
 def _opening_paid(book: Book) -> Int64:
@@ -105,15 +105,15 @@ def _starts(loan: Int32, month: Int32 | None) -> Index:
 def _closed(amount: Int64, start: Index, limits: Int64, used: Int64 | None) -> Int64:
     """One limit L used up in order: after rows with sums C the usage is min(C, L), so a row gets min(C, L) − min(C before, L).
 
-    `used` (per loan, only with `start` by loan) is used up before the first row. Holds where L is the same for all rows of a run. Sums wrap only between
-    loans; a difference within one is exact.
+    `used` (per loan, only with `start` by loan) is used up before the first row. Holds where L is the same for all rows of a run.
+    Sums wrap only between loans; a difference within one is exact.
     """
     total = np.cumsum(amount)
     upto = total - (total - amount)[start]
     if used is not None:
         upto = upto + used
     room = np.maximum(limits, 0)
-    return np.maximum(np.minimum(upto, room) - np.minimum(upto - amount, room), 0)
+    return np.asarray(np.maximum(np.minimum(upto, room) - np.minimum(upto - amount, room), 0))
 
 
 def _varied(book: Book, uses: Bool, monthly: Int64 | None, lifetime: Int64 | None) -> Int32:

@@ -1,4 +1,4 @@
-"""Outcome and reason of every row: precedence, gates, suspension, clawback (handbook section 5; docs/interpretations.md, points 14 to 16)."""
+"""Outcome and reason of every row: precedence, gates, suspension, clawback (handbook section 5; interpretations, points 14 to 16)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Decisions:
     @property
     def stops(self) -> Bool:
         """Rows that met a stop gate."""
-        return self.asked & (self.outcome == STOP)
+        return np.asarray(self.asked & (self.outcome == STOP))
 
 
 def decide(book: Book, sight: Sight, changes: Changes, version: Version) -> Decisions:
@@ -72,7 +72,7 @@ def decide(book: Book, sight: Sight, changes: Changes, version: Version) -> Deci
             freed = at[released]
             late = np.zeros(len(freed), bool)
             if rule.back_pay_months is not None:
-                late = add_months(rows.accrual_to[freed], rule.back_pay_months) < cured_on[freed]
+                late = add_months(rows.accrual_to[freed].astype(np.int64), rule.back_pay_months) < cured_on[freed]
             outcome[freed] = np.where(forfeits | late, FORFEIT, PAY)
             reason[freed] = np.where(forfeits, reasons.number("SUSPENSION-FORFEIT"), np.where(late, reasons.number("BACK-PAY"), 0))
             at = at[~released]
@@ -82,7 +82,9 @@ def decide(book: Book, sight: Sight, changes: Changes, version: Version) -> Deci
         gate[at] = match
         # A table whose last row is conditional is refused when it is loaded; a row that no gate takes is held.
         of_gate = np.array([*(OUTCOMES.index(g.outcome) for g in rule.gates), HOLD], np.uint8)
-        why = np.array([*(0 if g.outcome == "pay" else reasons.number(g.reason) for g in rule.gates), reasons.number("GATE-NONE")], np.int16)
+        why = np.array(
+            [*(0 if g.outcome == "pay" else reasons.number(g.reason) for g in rule.gates), reasons.number("GATE-NONE")], np.int16
+        )
         outcome[at], reason[at] = of_gate[match], why[match]
     return Decisions(outcome, reason, gate, cured_on, _clawed(book, changes), asked, opening, reasons, episodes)
 

@@ -41,7 +41,7 @@ class Whose:
 
 def series_of(home_order: UInt8, term_months: Int32) -> UInt8:
     """Series number of each loan: home order 1 or 2, tier by the original term."""
-    return (2 * (home_order == 2) + (term_months > SHORT_TERM_MONTHS)).astype(np.uint8)
+    return np.asarray(2 * (home_order == 2) + (term_months > SHORT_TERM_MONTHS)).astype(np.uint8)
 
 
 class FundRates:
@@ -50,7 +50,7 @@ class FundRates:
     def __init__(self, parameters: Parameters) -> None:
         self._now = np.stack([_daily(parameters.series.get(name)) for name in SERIES])
         # In calendar year y an old loan has the rate of 31 December y-1.
-        year_start = first_of_month((month_of(_DAY) // 12) * 12).astype(np.int32)
+        year_start = first_of_month((month_of(_DAY).astype(np.int64) // 12) * 12).astype(np.int32)
         before = year_start - 1
         self._january = np.where(before >= FIRST_DAY, self._now[:, place(before)], UNKNOWN).astype(np.int32)
         self._sum_now, self._sum_january = _sums(self._now), _sums(self._january)
@@ -121,7 +121,7 @@ def on_series(series: Series, day: Int32) -> Int64:
     """Rate of `series` in ppm on each day, UNKNOWN before it begins."""
     starts = np.array([day_number(d) for d in series.effective_on], np.int64)
     values = np.array([UNKNOWN, *series.ppm], np.int64)
-    return values[np.searchsorted(starts, day, "right")]
+    return np.asarray(values[np.searchsorted(starts, day, "right")])
 
 
 def _daily(series: Series | None) -> Int32:

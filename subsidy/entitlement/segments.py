@@ -29,7 +29,9 @@ class Pieces:
 
     def add(self, place: Index, start: Int32, end: Int32, rate: Int64, spread: Int64) -> None:
         """Record one segment of each of some rows."""
-        for column, values in zip((self.place, self.start, self.end, self.rate, self.spread), (place, start, end, rate, spread), strict=True):
+        for column, values in zip(
+            (self.place, self.start, self.end, self.rate, self.spread), (place, start, end, rate, spread), strict=True
+        ):
             column.append(np.asarray(values).copy())  # type: ignore[attr-defined]
 
 
@@ -80,9 +82,7 @@ def first_rate(rule: RuleVersion, rates: FundRates, periods: Periods) -> Int64:
     return rates.on(rule.fund_rate_reset, periods.whose, periods.inside_from)
 
 
-def spread_days(
-    rule: RuleVersion, rates: FundRates, periods: Periods, capped: Int64, first: Int64, pieces: Pieces | None = None
-) -> Int64:
+def spread_days(rule: RuleVersion, rates: FundRates, periods: Periods, capped: Int64, first: Int64, pieces: Pieces | None = None) -> Int64:
     """Σ weight_s · max(0, capped commercial rate − fund rate_s) over the segments inside the window, in ppm-days.
 
     `first` is `first_rate`. Bounded by 2**20 ppm times 2**16 days.
@@ -90,7 +90,7 @@ def spread_days(
     weight = weight_of(rule)
     start, end = periods.inside_from, periods.inside_to
     spread = np.maximum(capped - first, 0)
-    total = weight(start, end) * spread
+    total: Int64 = weight(start, end) * spread
     changing = np.zeros(0, np.intp)
     if rule.mid_period == "split":
         changing = np.flatnonzero(rates.changes_within(rule.fund_rate_reset, periods.whose, start, end))

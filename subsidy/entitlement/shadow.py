@@ -1,7 +1,7 @@
 """Shadow loans: the fund loans that would have run beside, for a whole portfolio at once (handbook section 4, shadow steps 1 to 5).
 
-The loop runs over instalment numbers, each step is columns over loans. Steps are handed out one by one, so that memory is bounded by the number
-of loans, not by loans times instalments.
+The loop runs over instalment numbers, each step is columns over loans. Steps are handed out one by one, so that memory is bounded by the
+number of loans, not by loans times instalments.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Rules:
 @dataclass(slots=True)
 class ShadowLoans:
     """Loans to run, one row each. `balance` S in fen before instalment `first`; `given` the instalment of an opening, -1: build it.
-    `previous_rate` is ρ of the period before `first` (-1: none). `anchor` is the month (since 1970-01) of due date 0 while no row of a later
-    instalment says otherwise; `period_from` the first day of period `first` when it has no row."""
+    `previous_rate` is ρ of the period before `first` (-1: none). `anchor` is the month (since 1970-01) of due date 0 while no row of a
+    later instalment says otherwise; `period_from` the first day of period `first` when it has no row."""
 
     balance: Int64
     given: Int64
@@ -170,9 +170,7 @@ def advance(
         if len(odd):
             interest[odd] = muldiv_round((held[odd], rate_days[odd], year_part[odd]), (days[odd], 360_000_000))
         balance[at] = held - principal
-        yield Step(
-            number, at, row, start, end, held, instalment, interest, principal, new_rate, rate_days, left, rebuild, unknown[at]
-        )
+        yield Step(number, at, row, start, end, held, instalment, interest, principal, new_rate, rate_days, left, rebuild, unknown[at])
 
 
 class _Queue:
@@ -240,10 +238,10 @@ def _rates(rates: FundRates, rules: Sequence[Rules], whose: Whose, start: Int32,
     if len(rules) == 1 or (pieces == pieces[0]).all():
         rule = rules[int(pieces[0])]
         return rates.on(rule.reset, whose, start), rates.over(rule.reset, rule.mid_period, whose, start, end)
-    rate, total = np.empty(len(start), np.int64), np.empty(len(start), np.int64)
+    rate, total = np.zeros(len(start), np.int64), np.zeros(len(start), np.int64)
     for number in np.unique(pieces).tolist():
         at, rule = np.flatnonzero(pieces == number), rules[number]
         some = whose.take(at)
         rate[at] = rates.on(rule.reset, some, start[at])
         total[at] = rates.over(rule.reset, rule.mid_period, some, start[at], end[at])
-    return rate, total
+    return np.asarray(rate), np.asarray(total)

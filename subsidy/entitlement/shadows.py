@@ -35,8 +35,8 @@ from subsidy.entitlement.shadow import (
 
 @dataclass(frozen=True, slots=True)
 class Shadows:
-    """Per instalment of `Parts`: shadow balance before it, its interest and principal, B of its rows, and why they are not known (`KNOWN`: they
-    are; `NONE`: the instalment has no shadow). `table` is the state after each instalment, schema `SHADOW`."""
+    """Per instalment of `Parts`: shadow balance before it, its interest and principal, B of its rows, and why they are not known (`KNOWN`:
+    they are; `NONE`: the instalment has no shadow). `table` is the state after each instalment, schema `SHADOW`."""
 
     balance: Int64
     interest: Int64
@@ -49,13 +49,12 @@ class Shadows:
 NONE = 255
 
 
-def shadows_of(
-    book: Book, changes: Changes, parts: Parts, balance: Balance, rates: FundRates, needing: Bool
-) -> Shadows:
+def shadows_of(book: Book, changes: Changes, parts: Parts, balance: Balance, rates: FundRates, needing: Bool) -> Shadows:
     """Run the shadows of the loans that have a row in `needing`, up to their last instalment with rows."""
     loans = book.loans
     count = len(parts)
-    result = Shadows(*(np.zeros(count, np.int64) for _ in range(4)), np.full(count, NONE, np.uint8), SHADOW.empty_table())
+    zero = np.zeros(count, np.int64)
+    result = Shadows(zero, zero.copy(), zero.copy(), zero.copy(), np.full(count, NONE, np.uint8), SHADOW.empty_table())
     wanted = np.zeros(len(loans), bool)
     wanted[book.rows.loan[needing]] = True
     groups = np.flatnonzero(wanted[parts.loan])
@@ -104,7 +103,7 @@ def _loans(
     first = np.ones(len(who), np.int32)
     start = loans.disbursed_on[who].copy()
     balance = np.minimum(loans.subsidised_fen[who], loans.disbursed_fen[who])
-    given, previous, unknown = (np.full(len(who), -1, np.int64) for _ in range(3))
+    given, previous = np.full(len(who), -1, np.int64), np.full(len(who), -1, np.int64)
     unknown = np.zeros(len(who), np.uint8)
     _odd_first_rows(book, who, anchor, due_day, start)
     opened = np.flatnonzero(loans.opening[who] >= 0)
@@ -161,7 +160,9 @@ def _loans(
 def _odd_first_rows(book: Book, who: Int32, anchor: Int32, due_day: Int32, start: Int32) -> None:
     """A first row of odd days that ends on the due day before due date 1 moves the start of period 1."""
     rows = book.rows
-    at = np.flatnonzero(live(book) & (rows.problem == 0) & (rows.instalment <= 0) & ((rows.kind == 2) | (rows.kind == 4) | (rows.kind == 5)))
+    at = np.flatnonzero(
+        live(book) & (rows.problem == 0) & (rows.instalment <= 0) & ((rows.kind == 2) | (rows.kind == 4) | (rows.kind == 5))
+    )
     local = np.searchsorted(who, rows.loan[at])
     mine = local < len(who)
     mine[mine] = who[local[mine]] == rows.loan[at[mine]]

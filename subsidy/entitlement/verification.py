@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -54,8 +56,8 @@ class Checks:
 def verify_contracts(facts: Facts, policy: CentrePolicy) -> pa.Table:
     """Check every agreement's contract. Returns a table `VERIFICATIONS` sorted by agreement_no; `reasons` are codes of `REASONS`.
 
-    The rules are those in force on the start of the loan's last accrual period, or on the start of the subsidy while there is none (the first
-    version when that day is before all). Lines are gated by the rules of their own day, see `assess`.
+    The rules are those in force on the start of the loan's last accrual period, or on the start of the subsidy while there is none (the
+    first version when that day is before all). Lines are gated by the rules of their own day, see `assess`.
     """
     book = frame.build(facts, policy)
     changes = changes_of(facts, book.loans)
@@ -152,13 +154,13 @@ def verified(book: Book, changes: Changes) -> Bool:
     for number in present:
         failed = np.logical_or.reduce(list(failures(book, checks, *terms_of(book.policy, number)).values()))
         if len(present) == 1:
-            return ~failed[rows.loan]
+            return np.asarray(~failed[rows.loan])
         at = combination == number
         result[at] = ~failed[rows.loan[at]]
     return result
 
 
-def _far(table: pa.Table, name: str, at: Int32, dtype: type, fill: int = 0) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _far(table: pa.Table, name: str, at: Int32, dtype: type, fill: int = 0) -> npt.NDArray[Any]:
     values = integers(table, name, dtype, fill)
     return np.where(at >= 0, values[np.maximum(at, 0)], dtype(fill)) if len(values) else np.full(len(at), fill, dtype)
 

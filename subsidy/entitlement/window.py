@@ -44,7 +44,11 @@ def window_of(book: Book, changes: Changes, statuses: Statuses, version: Version
     row_end = last[rows.loan]
     limits = [r.months_limit for r in book.policy.rules]
     for limit in dict.fromkeys(limits):
-        months = np.clip(loans.subsidy_months, -1, _MONTHS_LIMIT) if limit is None else np.clip(loans.subsidy_months, -1, min(limit, _MONTHS_LIMIT))
+        months = (
+            np.clip(loans.subsidy_months, -1, _MONTHS_LIMIT)
+            if limit is None
+            else np.clip(loans.subsidy_months, -1, min(limit, _MONTHS_LIMIT))
+        )
         ends = add_months(np.clip(start, FIRST_DAY, LAST_DAY), np.maximum(months, 0)).astype(np.int32)
         if len(set(limits)) == 1:
             row_end = np.minimum(row_end, ends[rows.loan])
@@ -57,7 +61,7 @@ def window_of(book: Book, changes: Changes, statuses: Statuses, version: Version
 
 
 def _ended(book: Book, changes: Changes, statuses: Statuses) -> Int32:
-    """Per loan: the earliest conversion or stop that a fact tells; FAR when none. A TX02 `converted` counts when no TX03 tells a conversion."""
+    """Per loan: the earliest conversion or stop that a fact tells; FAR when none. A TX02 `converted` counts where no TX03 converts."""
     converted = np.full(len(book.loans), FAR, np.int32)
     at = changes.of("convert")
     np.minimum.at(converted, changes.loan[at], changes.effective_on[at])

@@ -47,8 +47,12 @@ def series(name: str, *values: tuple[str, int]) -> Series:
 
 
 FUND = {
-    "FIRST_LE5": series("FIRST_LE5", ("2010-12-26", 37500), ("2015-08-26", 27500), ("2022-10-01", 26000), ("2024-05-18", 23500), ("2025-05-08", 21000)),
-    "FIRST_GT5": series("FIRST_GT5", ("2010-12-26", 43000), ("2015-08-26", 32500), ("2022-10-01", 31000), ("2024-05-18", 28500), ("2025-05-08", 26000)),
+    "FIRST_LE5": series(
+        "FIRST_LE5", ("2010-12-26", 37500), ("2015-08-26", 27500), ("2022-10-01", 26000), ("2024-05-18", 23500), ("2025-05-08", 21000)
+    ),
+    "FIRST_GT5": series(
+        "FIRST_GT5", ("2010-12-26", 43000), ("2015-08-26", 32500), ("2022-10-01", 31000), ("2024-05-18", 28500), ("2025-05-08", 26000)
+    ),
     "SECOND_LE5": series("SECOND_LE5", ("2010-12-26", 41250), ("2022-10-01", 30250), ("2024-05-18", 27750), ("2025-05-08", 25250)),
     "SECOND_GT5": series("SECOND_GT5", ("2010-12-26", 47300), ("2022-10-01", 35750), ("2024-05-18", 33250), ("2025-05-08", 30750)),
     "LPR_5Y": series("LPR_5Y", ("2019-08-20", 48500), ("2024-02-20", 39500), ("2024-10-21", 36000), ("2025-05-20", 35000)),
@@ -80,58 +84,138 @@ DEFAULT_GATES = gates(
 
 def rule(**given: Any) -> RuleVersion:
     """ratio, split, pro_rata, next_january, no limits, every row paid; `given` overrides."""
-    values: dict[str, Any] = dict(
-        version_id="v1", effective_from=day("2000-01-01"), effective_to=None, method="ratio", day_count="monthly", fund_rate_reset="next_january",
-        mid_period="split", principal_cap="pro_rata", rate_cap=(), points_ppm=10_000, share_ppm=200_000, monthly_limit_fen=None,
-        lifetime_limit_fen=None, months_limit=None, back_pay_months=None, suspension=None, gates=gates(),
-        verification=Verification(("03",), ("01", "02"), 0, None, ASSUMED), sources={},
-    )  # fmt: skip
+    values: dict[str, Any] = {
+        "version_id": "v1",
+        "effective_from": day("2000-01-01"),
+        "effective_to": None,
+        "method": "ratio",
+        "day_count": "monthly",
+        "fund_rate_reset": "next_january",
+        "mid_period": "split",
+        "principal_cap": "pro_rata",
+        "rate_cap": (),
+        "points_ppm": 10_000,
+        "share_ppm": 200_000,
+        "monthly_limit_fen": None,
+        "lifetime_limit_fen": None,
+        "months_limit": None,
+        "back_pay_months": None,
+        "suspension": None,
+        "gates": gates(),
+        "verification": Verification(("03",), ("01", "02"), 0, None, ASSUMED),
+        "sources": {},
+    }
     return RuleVersion(**{**values, **given})
 
 
 def cap(*pieces: tuple[str, int | str]) -> tuple[RateCapPiece, ...]:
-    return tuple(
-        RateCapPiece(day(d), fixed_ppm=v) if isinstance(v, int) else RateCapPiece(day(d), series=v) for d, v in pieces
-    )
+    return tuple(RateCapPiece(day(d), fixed_ppm=v) if isinstance(v, int) else RateCapPiece(day(d), series=v) for d, v in pieces)
 
 
 def policy(*rules: RuleVersion, go_live: str = "2000-01-01", payee: str = "borrower", **more: Any) -> CentrePolicy:
     terms = SettlementTerms(
-        day("2000-01-01"), None, "monthly", 20, "next", "day_before", payee, 0, "net", Account("1", "中心", "105331000001", "105"), "bdc103",  # type: ignore[arg-type]
-        ApprovalTerms(None, 10**12, 1000, 100), ChartOfAccounts(), {},
-    )  # fmt: skip
+        day("2000-01-01"),
+        None,
+        "monthly",
+        20,
+        "next",
+        "day_before",
+        payee,
+        0,
+        "net",
+        Account("1", "中心", "105331000001", "105"),
+        "bdc103",  # type: ignore[arg-type]
+        ApprovalTerms(None, 10**12, 1000, 100),
+        ChartOfAccounts(),
+        {},
+    )
     given = more.pop("parameters", parameters())
     return CentrePolicy(
-        "test", CENTRE_CODE, "测试住房公积金管理中心", "测试", "subsidy", day(go_live), rules or (rule(),), (terms,), given, 20, 8, "v-test",
-    )  # fmt: skip
+        "test",
+        CENTRE_CODE,
+        "测试住房公积金管理中心",
+        "测试",
+        "subsidy",
+        day(go_live),
+        rules or (rule(),),
+        (terms,),
+        given,
+        20,
+        8,
+        "v-test",
+    )
 
 
 #: Columns every test row gets unless it says otherwise.
 LOAN_A: dict[str, dict[str, Any]] = {
-    "agreement": dict(
-        agreement_no="XY1", contract_no="HT1", centre_code=CENTRE_CODE, subsidised_principal_fen=fen("500,000"), home_order="01", signed_on=day("2026-01-05"),
-        subsidy_start_on=day("2026-01-10"), subsidy_months=360, payee_account="6222020000000000001", payee_name="测试甲", payee_bank_no="105331000001",
-        payee_kind="01",
-    ),
-    "contract": dict(
-        contract_no="HT1", house_contract_no="GF1", bank_name="建设银行", bank_code="105", due_day=10, repayment_method="01", amount_fen=fen("500,000"),
-        loan_kind="03", term_months=360, rate_ppm=35_000, agreed_disbursement_on=day("2026-01-10"), maturity_on=day("2056-01-10"), borrower_name="测试甲",
-        borrower_id_kind="01", borrower_id_no="330100199001010000", signed_on=day("2026-01-05"),
-    ),
-    "account": dict(
-        account_no="ZH1", contract_no="HT1", disbursed_fen=fen("500,000"), disbursed_on=day("2026-01-10"), balance_fen=fen("500,000"), rate_ppm=35_000,
-        term_months=360, settled_on=None, overdue_total=0,
-    ),
-}  # fmt: skip
+    "agreement": {
+        "agreement_no": "XY1",
+        "contract_no": "HT1",
+        "centre_code": CENTRE_CODE,
+        "subsidised_principal_fen": fen("500,000"),
+        "home_order": "01",
+        "signed_on": day("2026-01-05"),
+        "subsidy_start_on": day("2026-01-10"),
+        "subsidy_months": 360,
+        "payee_account": "6222020000000000001",
+        "payee_name": "测试甲",
+        "payee_bank_no": "105331000001",
+        "payee_kind": "01",
+    },
+    "contract": {
+        "contract_no": "HT1",
+        "house_contract_no": "GF1",
+        "bank_name": "建设银行",
+        "bank_code": "105",
+        "due_day": 10,
+        "repayment_method": "01",
+        "amount_fen": fen("500,000"),
+        "loan_kind": "03",
+        "term_months": 360,
+        "rate_ppm": 35_000,
+        "agreed_disbursement_on": day("2026-01-10"),
+        "maturity_on": day("2056-01-10"),
+        "borrower_name": "测试甲",
+        "borrower_id_kind": "01",
+        "borrower_id_no": "330100199001010000",
+        "signed_on": day("2026-01-05"),
+    },
+    "account": {
+        "account_no": "ZH1",
+        "contract_no": "HT1",
+        "disbursed_fen": fen("500,000"),
+        "disbursed_on": day("2026-01-10"),
+        "balance_fen": fen("500,000"),
+        "rate_ppm": 35_000,
+        "term_months": 360,
+        "settled_on": None,
+        "overdue_total": 0,
+    },
+}
 
 
 def row(serial: str, start: str, end: str, interest: str, base: str, **given: Any) -> dict[str, Any]:
     """A repayment on time, kind 02, instalment 0, at 3.50 %, bank code 105; `given` overrides."""
-    values: dict[str, Any] = dict(
-        account_no="ZH1", serial_no=serial, kind="02", paid_on=day(end), bank_code="105", amount_fen=0, principal_repaid_fen=0, interest_fen=fen(interest),
-        penalty_fen=0, instalment=0, booked_on=day(end), accrual_from=day(start), accrual_to=day(end), base_principal_fen=fen(base), rate_ppm=35_000,
-        due_on=day(end), reverses=None, balance_after_fen=None,
-    )  # fmt: skip
+    values: dict[str, Any] = {
+        "account_no": "ZH1",
+        "serial_no": serial,
+        "kind": "02",
+        "paid_on": day(end),
+        "bank_code": "105",
+        "amount_fen": 0,
+        "principal_repaid_fen": 0,
+        "interest_fen": fen(interest),
+        "penalty_fen": 0,
+        "instalment": 0,
+        "booked_on": day(end),
+        "accrual_from": day(start),
+        "accrual_to": day(end),
+        "base_principal_fen": fen(base),
+        "rate_ppm": 35_000,
+        "due_on": day(end),
+        "reverses": None,
+        "balance_after_fen": None,
+    }
     return {**values, **given}
 
 
@@ -144,26 +228,41 @@ INSTALMENTS = (
 
 
 def status(as_of: str, **given: Any) -> dict[str, Any]:
-    values = dict(account_no="ZH1", as_of=day(as_of), balance_fen=0, overdue_run=0, overdue_total=0, contribution_status="01", loan_status="normal")
+    values = {
+        "account_no": "ZH1",
+        "as_of": day(as_of),
+        "balance_fen": 0,
+        "overdue_run": 0,
+        "overdue_total": 0,
+        "contribution_status": "01",
+        "loan_status": "normal",
+    }
     return {**values, **given}
 
 
 def change(number: str, kind: str, effective_on: str, **given: Any) -> dict[str, Any]:
     values: dict[str, Any] = {c.name: None for c in TABLES["change"].columns}
-    values |= dict(change_no=number, agreement_no="XY1", kind=kind, effective_on=day(effective_on), reason="测试")
+    values |= {"change_no": number, "agreement_no": "XY1", "kind": kind, "effective_on": day(effective_on), "reason": "测试"}
     return {**values, **given}
 
 
 def opening(**given: Any) -> dict[str, Any]:
-    values = dict(
-        agreement_no="XY1", account_no="ZH1", paid_fen=0, months_used=0, shadow_balance_fen=None, shadow_instalment_fen=None, overdue_run=0, overdue_total=0,
-        receivable_fen=0,
-    )  # fmt: skip
+    values = {
+        "agreement_no": "XY1",
+        "account_no": "ZH1",
+        "paid_fen": 0,
+        "months_used": 0,
+        "shadow_balance_fen": None,
+        "shadow_instalment_fen": None,
+        "overdue_run": 0,
+        "overdue_total": 0,
+        "receivable_fen": 0,
+    }
     return {**values, **given}
 
 
 def other(serial: str, amount: str, scheme: str = "另一方案") -> dict[str, Any]:
-    return dict(account_no="ZH1", serial_no=serial, scheme_name=scheme, amount_fen=fen(amount))
+    return {"account_no": "ZH1", "serial_no": serial, "scheme_name": scheme, "amount_fen": fen(amount)}
 
 
 def facts(
@@ -188,7 +287,8 @@ def table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     fact = TABLES[name]
     ordered = sorted(enumerate(rows), key=lambda r: [str(r[1][k]) for k in fact.key])
     full = [
-        {"bucket": 7, "known_on": date(2026, 1, 1), "file_no": 3, "line_no": i + 1, "occurrence": 0, "withdrawn": False, **r} for i, r in ordered
+        {"bucket": 7, "known_on": date(2026, 1, 1), "file_no": 3, "line_no": i + 1, "occurrence": 0, "withdrawn": False, **r}
+        for i, r in ordered
     ]
     return pa.Table.from_pylist(full, schema=fact.arrow)
 

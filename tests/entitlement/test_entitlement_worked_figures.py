@@ -12,13 +12,13 @@ from subsidy.facts.schema import Facts
 from subsidy.policy.model import RuleVersion
 
 COLUMNS: dict[str, dict[str, Any]] = {
-    "ratio": dict(method="ratio"),
-    "spread, monthly": dict(method="spread", day_count="monthly"),
-    "spread, actual/360": dict(method="spread", day_count="actual/360"),
-    "shadow_interest": dict(method="shadow_interest"),
-    "payment_difference": dict(method="payment_difference"),
-    "points 1 pp": dict(method="points", points_ppm=10_000),
-    "share 20 %": dict(method="share", share_ppm=200_000),
+    "ratio": {"method": "ratio"},
+    "spread, monthly": {"method": "spread", "day_count": "monthly"},
+    "spread, actual/360": {"method": "spread", "day_count": "actual/360"},
+    "shadow_interest": {"method": "shadow_interest"},
+    "payment_difference": {"method": "payment_difference"},
+    "points 1 pp": {"method": "points", "points_ppm": 10_000},
+    "share 20 %": {"method": "share", "share_ppm": 200_000},
 }
 LOAN_A_FIGURES = {
     "ratio": ("375.00", "374.41", "373.82"),
@@ -65,7 +65,8 @@ def test_prepayment_on_balance(subsidised: str, prepayment: str, third: str, sen
 
 
 @pytest.mark.parametrize(
-    ("column", "parts"), [("ratio", ("150.00", "225.00")), ("shadow_interest", ("150.00", "225.00")), ("payment_difference", ("97.40", "146.12"))]
+    ("column", "parts"),
+    [("ratio", ("150.00", "225.00")), ("shadow_interest", ("150.00", "225.00")), ("payment_difference", ("97.40", "146.12"))],
 )
 def test_instalment_in_two_rows(column: str, parts: tuple[str, str]) -> None:
     given = facts(
@@ -83,7 +84,7 @@ def test_late_as_if_on_time(column: str) -> None:
 
 
 def test_on_balance_in_two_halves() -> None:
-    half = dict(instalment=1, principal_repaid_fen=fen("944.27"))
+    half = {"instalment": 1, "principal_repaid_fen": fen("944.27")}
     given = facts(
         row("001", "2026-01-10", "2026-02-10", "1,750.00", "600,000", **half),
         row("002", "2026-01-10", "2026-02-10", "1,750.00", "600,000", **half),
@@ -100,7 +101,9 @@ def test_due_day_31() -> None:
         {**r, "accrual_from": day(a), "accrual_to": day(b), "due_on": day(b), "paid_on": day(b)}
         for r, a, b in zip(INSTALMENTS, days, days[1:], strict=False)
     ]
-    given = facts(*rows, contract={"due_day": 31}, account={"disbursed_on": day("2026-01-31")}, agreement={"subsidy_start_on": day("2026-01-31")})
+    given = facts(
+        *rows, contract={"due_day": 31}, account={"disbursed_on": day("2026-01-31")}, agreement={"subsidy_start_on": day("2026-01-31")}
+    )
     assert list(figures(given, rule(method="spread")).values()) == [fen(v) for v in LOAN_A_FIGURES["spread, monthly"]]
 
 
@@ -115,7 +118,9 @@ def test_year_end(mid_period: str, expected: str) -> None:
     assert list(figures(given, rule(mid_period=mid_period)).values()) == [fen(expected)]
 
 
-@pytest.mark.parametrize(("rate_cap", "expected"), [(cap(("2000-01-01", 35_000)), "375.00"), ((), "625.00"), (cap(("2020-01-01", "LPR_5Y")), "375.00")])
+@pytest.mark.parametrize(
+    ("rate_cap", "expected"), [(cap(("2000-01-01", 35_000)), "375.00"), ((), "625.00"), (cap(("2020-01-01", "LPR_5Y")), "375.00")]
+)
 def test_rate_cap(rate_cap: Any, expected: str) -> None:
     given = facts(row("001", "2026-01-10", "2026-02-10", "1,708.33", "500,000", instalment=1, rate_ppm=41_000))
     assert list(figures(given, rule(rate_cap=rate_cap)).values()) == [fen(expected)]
@@ -157,7 +162,13 @@ def test_odd_first_days(column: str) -> None:
 
 
 def test_reversal_frees_the_limit() -> None:
-    back = {**INSTALMENTS[0], "serial_no": "002", "reverses": "001", "interest_fen": -fen("1,458.33"), "principal_repaid_fen": -fen("786.89")}
+    back = {
+        **INSTALMENTS[0],
+        "serial_no": "002",
+        "reverses": "001",
+        "interest_fen": -fen("1,458.33"),
+        "principal_repaid_fen": -fen("786.89"),
+    }
     again = {**INSTALMENTS[0], "serial_no": "003"}
     limited = rule(monthly_limit_fen=fen("300.00"))
     assert list(figures(facts(INSTALMENTS[0]), limited, column="payable_fen").values()) == [fen("300.00")]
