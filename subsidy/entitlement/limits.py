@@ -47,7 +47,7 @@ def limit(book: Book, version: Version, figure: Int64, uses: Bool) -> Limited:
         after_month = _closed(after_other, _starts(rows.loan, month_of(rows.accrual_to)), monthly, None)
         after_life = after_month
     if lifetime is not None:
-        after_life = _closed(after_month, _starts(rows.loan, None), lifetime, used)
+        after_life = _closed(after_month, _starts(rows.loan, None), lifetime, used[rows.loan])
     varied = _varied(book, uses, monthly, lifetime)
     if len(varied):
         many = np.full(len(rows), NO_LIMIT, np.int64)
@@ -105,7 +105,7 @@ def _starts(loan: Int32, month: Int32 | None) -> Index:
 def _closed(amount: Int64, start: Index, limits: Int64, used: Int64 | None) -> Int64:
     """One limit L used up in order: after rows with sums C the usage is min(C, L), so a row gets min(C, L) − min(C before, L).
 
-    `used` (per loan, only with `start` by loan) is used up before the first row. Holds where L is the same for all rows of a run.
+    `used` (per row, only with `start` by loan) is used up before the first row of the run. Holds where L is the same for all rows of a run.
     Sums wrap only between loans; a difference within one is exact.
     """
     total = np.cumsum(amount)
