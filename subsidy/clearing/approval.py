@@ -1,0 +1,193 @@
+"""People decide whether a settlement may be sent (handbook section 7, step 2). Every answer is recorded, also one that does not count.
+
+Nobody approves a batch in which they acted; above the limit two different persons must approve; what is approved is named by its hash.
+A rejected settlement can be approved after all until a later settlement has taken its lines.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from subsidy.clearing import events
+from subsidy.errors import TerminalError
+from subsidy.ledger import audit, tables
+from subsidy.ledger.database import Database, next_numbers
+
+#: States in which a settlement may be answered.
+ANSWERABLE = ("waiting", "held", "approved", "rejected")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of an answer. Not `accepted`: it was recorded as refused, `message` says why, and the question must be asked again.
+
+    `approvals` valid approvals of `needed` are there now."""
+
+    accepted: bool
+    state: str
+    message: str
+    approvals: int
+    needed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A settlement that waits for people: what the question needs."""
+
+    period: str
+    state: str
+    settlement_on: date
+    content_hash: str
+    reasons: tuple[str, ...]
+    approvals: int
+    needed: int
+
+
+def subject_of(period: str) -> str:
+    """The subject under which answers and acts on a settlement are recorded."""
+    return f"settlement:{period}"
+
+
+def answer(db: Database, centre: str, period: str, person: str, answer: Literal["approve", "reject"], content_hash: str, at: str) -> Answer:
+    """Record a person's answer about the settlement of `period`.
+
+    `content_hash` is what the person was shown; `at` is wall clock, ISO 8601 with offset, recorded only. TerminalError ``SETTLE-UNKNOWN``
+    when there is no settlement. Runs without the centre's lease: an answer delays no night.
+    """
+    if answer not in ("approve", "reject"):
+        raise ValueError(answer)
+    with db.transaction_system() as conn:
+        s = tables.settlement
+        row = conn.execute(sa.select(s).where(s.c.centre == centre, s.c.period == period).with_for_update()).mappings().one_or_none()
+        if row is None:
+            raise TerminalError("SETTLE-UNKNOWN", f"{centre} 没有 {period} 期的清算批次。", "没有记录答复。", "先运行该期的夜间流程。")
+        refusal = _refusal(conn, centre, row, person, answer, content_hash)
+        outcome = "refused" if refusal else answer
+        _record(conn, centre, period, person, outcome, content_hash, refusal or "", at)
+        state = row["state"]
+        approvals = len(approvers(conn, centre, period, row["content_hash"]))
+        if refusal:
+            return Answer(False, state, refusal, approvals, row["approvals_needed"])
+        if answer == "reject":
+            state, text = "rejected", f"{person} 驳回了 {period} 期批次，不会付款；可再次提请，否则款项转入下一次清算。"
+        elif approvals >= row["approvals_needed"]:
+            state, text = "approved", f"{period} 期批次已获批准（{approvals} 人），可以发布。"
+        else:
+            state = "waiting" if state == "rejected" else state
+            text = f"{person} 已批准，还需另外 {row['approvals_needed'] - approvals} 人批准。"
+        conn.execute(sa.update(s).where(s.c.centre == centre, s.c.period == period).values(state=state))
+        return Answer(True, state, text, approvals, row["approvals_needed"])
+
+
+def pending(conn: Connection, centre: str, period: str) -> Pending | None:
+    """The settlement of `period` when it may still be answered and is not approved; None otherwise."""
+    s = tables.settlement
+    row = conn.execute(sa.select(s).where(s.c.centre == centre, s.c.period == period)).mappings().one_or_none()
+    if row is None or row["state"] not in ("waiting", "held", "rejected") or _given_back(conn, centre, period):
+        return None
+    count = len(approvers(conn, centre, period, row["content_hash"]))
+    return Pending(
+        period, row["state"], row["settlement_on"], row["content_hash"], tuple(json.loads(row["reasons"])), count, row["approvals_needed"]
+    )
+
+
+def approvers(conn: Connection, centre: str, period: str, content_hash: str) -> list[str]:
+    """Persons whose approval of this content counts: given after the last rejection, and who did not act in the batch, not even later."""
+    a = tables.approval
+    rows = conn.execute(
+        sa.select(a.c.person, a.c.answer, a.c.content_hash)
+        .where(a.c.centre == centre, a.c.subject == subject_of(period))
+        .order_by(a.c.approval_no)
+    ).all()
+    people: list[str] = []
+    for person, given, hash_ in rows:
+        if given == "reject":
+            people = []
+        elif given == "approve" and hash_ == content_hash and person not in people:
+            people.append(person)
+    acted = audit.acted(conn, centre, subjects(conn, centre, period))
+    return [person for person in people if person not in acted]
+
+
+def subjects(conn: Connection, centre: str, period: str) -> list[str]:
+    """Everything whose handling counts as acting in the settlement: its runs, their nights and files, and rows released for them."""
+    s, r, f, q = tables.settlement, tables.run, tables.file, tables.quarantine_release
+    mine = conn.execute(sa.select(s.c.run_no, s.c.settlement_on).where(s.c.centre == centre, s.c.period == period)).one()
+    before = conn.execute(
+        sa.select(sa.func.max(s.c.run_no)).where(s.c.centre == centre, s.c.run_no < mine.run_no, s.c.state.not_in(("rejected", "empty")))
+    ).scalar_one()
+    low = int(before or 0)
+    runs = conn.execute(
+        sa.select(r.c.run_no, r.c.business_date).where(r.c.centre == centre, r.c.run_no > low, r.c.run_no <= mine.run_no)
+    ).all()
+    found = [subject_of(period), f"period:{period}"]
+    found += [f"run:{run.run_no}" for run in runs]
+    found += [f"{kind}:{day}" for day in sorted({run.business_date for run in runs}) for kind in ("night", "recompute")]
+    found += [
+        f"file:{number}"
+        for (number,) in conn.execute(sa.select(f.c.file_no).where(f.c.centre == centre, f.c.run_no > low, f.c.run_no <= mine.run_no))
+    ]
+    if runs:
+        days = [run.business_date for run in runs]
+        found += [
+            f"quarantine:{number}"
+            for (number,) in conn.execute(
+                sa.select(q.c.quarantine_no).where(
+                    q.c.centre == centre, q.c.how == "person", q.c.business_date.between(min(days), max(days))
+                )
+            )
+        ]
+    return found
+
+
+def _refusal(conn: Connection, centre: str, row: Mapping[Any, Any], person: str, given: str, content_hash: str) -> str | None:
+    period = row["period"]
+    if not person:
+        return "不知道答复人是谁，答复不算数。"
+    if row["state"] in ("publishing", "published"):
+        return f"{period} 期批次已经发布，答复不算数。"
+    if row["state"] not in ANSWERABLE:
+        return f"{period} 期没有需要支付的款项，不需要答复。"
+    if content_hash != row["content_hash"]:
+        return f"批次内容与您看到的不一致，答复不算数；请重新查看 {period} 期批次后再答复。"
+    if given == "reject":
+        return None
+    if row["state"] == "approved":
+        return f"{period} 期批次已经批准，不需要再批。"
+    if _given_back(conn, centre, period):
+        return f"{period} 期批次被驳回后，款项已转入后面的清算，不能再批准。"
+    if person in audit.acted(conn, centre, subjects(conn, centre, period)):
+        return f"{person} 参与过本批次的运行（触发、清除、标记、补跑、放行、录入期初或改动），不能批准；请由其他人审批。"
+    if person in approvers(conn, centre, period, content_hash):
+        return f"{person} 已经批准过，双人审批须由另一人批准。"
+    return None
+
+
+def _given_back(conn: Connection, centre: str, period: str) -> bool:
+    b = tables.batch
+    first = conn.execute(sa.select(sa.func.min(b.c.batch_no)).where(b.c.centre == centre, b.c.period == period)).scalar_one()
+    return first is not None and "released" in events.batch_states(conn, centre, int(first)).values()
+
+
+def _record(conn: Connection, centre: str, period: str, person: str, outcome: str, content_hash: str, message: str, at: str) -> None:
+    conn.execute(
+        sa.insert(tables.approval).values(
+            centre=centre,
+            approval_no=next_numbers(conn, centre, "approval"),
+            subject=subject_of(period),
+            content_hash=content_hash,
+            person=person,
+            answer=outcome,
+            message=message,
+            answered_at=at,
+        )
+    )
+    if person:
+        audit.record(conn, centre, person, outcome, subject_of(period), message or f"答复：{outcome}", at)

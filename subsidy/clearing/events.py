@@ -1,0 +1,108 @@
+"""What became of a payment: an append-only list of events; the last one is the state.
+
+reserved → sent → confirmed → returned; sent → failed; sent → open → …; reserved → released (batch rejected). A payment that failed, was
+returned or was released is dead: its lines are due again. Every other payment is live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from subsidy.ledger import tables
+from subsidy.ledger.bulk import among
+from subsidy.ledger.database import bulk_insert, next_numbers
+
+DEAD = ("failed", "returned", "released")
+#: Sent, and the bank has not said what became of it.
+UNANSWERED = ("sent", "open")
+#: The bank has said what became of it.
+ANSWERED = ("confirmed", "failed", "returned")
+
+#: A row of events to append: everything but the number.
+EVENTS = pa.schema(
+    [
+        ("payment_no", pa.string()),
+        ("state", pa.string()),
+        ("event_on", pa.date32()),
+        ("host_serial", pa.string()),
+        ("code", pa.string()),
+        ("text", pa.string()),
+    ]
+)
+
+
+def append(
+    conn: Connection,
+    centre: str,
+    payment_nos: Sequence[str] | pa.Array,
+    state: str,
+    event_on: date,
+    *,
+    run_no: int,
+    text: str = "",
+    bank_file_no: int = 0,
+) -> None:
+    """The same event for many payments."""
+    numbers = payment_nos if isinstance(payment_nos, pa.Array) else pa.array(list(payment_nos), pa.string())
+    count = len(numbers)
+    table = pa.table(
+        {
+            "payment_no": numbers,
+            "state": pa.repeat(state, count),
+            "event_on": pa.repeat(pa.scalar(event_on, pa.date32()), count),
+            "host_serial": pa.repeat("", count),
+            "code": pa.repeat("", count),
+            "text": pa.repeat(text, count),
+        },
+        schema=EVENTS,
+    )
+    append_table(conn, centre, table, run_no=run_no, bank_file_no=bank_file_no)
+
+
+def append_table(conn: Connection, centre: str, rows: pa.Table, *, run_no: int, bank_file_no: int = 0) -> None:
+    """Append events of schema `EVENTS` in their order."""
+    count = rows.num_rows
+    if not count:
+        return
+    first = next_numbers(conn, centre, "event", count)
+    columns = {
+        "centre": pa.repeat(centre, count),
+        "event_no": pa.array(np.arange(first, first + count)),
+        "bank_file_no": pa.repeat(pa.scalar(bank_file_no, pa.int64()), count),
+        "run_no": pa.repeat(pa.scalar(run_no, pa.int64()), count),
+    }
+    bulk_insert(conn, tables.payment_event, pa.table({**columns, **{name: rows[name] for name in EVENTS.names}}))
+
+
+def last_event(centre: str, *where: sa.ColumnElement[bool]) -> sa.Subquery:
+    """(payment_no, event_no) of the newest event of each payment of a centre; `where` limits the rows of table `payment`."""
+    e, p = tables.payment_event, tables.payment
+    return (
+        sa.select(e.c.payment_no, sa.func.max(e.c.event_no).label("event_no"))
+        .join(p, sa.and_(p.c.centre == e.c.centre, p.c.payment_no == e.c.payment_no))
+        .where(e.c.centre == centre, *where)
+        .group_by(e.c.payment_no)
+        .subquery()
+    )
+
+
+def states(conn: Connection, centre: str, payment_nos: Sequence[str] | pa.Array) -> dict[str, str]:
+    """The state of each payment given."""
+    e = tables.payment_event
+    last = last_event(centre, among(conn, tables.payment.c.payment_no, payment_nos))
+    query = sa.select(e.c.payment_no, e.c.state).join(last, sa.and_(e.c.centre == centre, last.c.event_no == e.c.event_no))
+    return {row[0]: row[1] for row in conn.execute(query)}
+
+
+def batch_states(conn: Connection, centre: str, batch_no: int) -> dict[str, str]:
+    """The state of each payment of a batch."""
+    e = tables.payment_event
+    last = last_event(centre, tables.payment.c.batch_no == batch_no)
+    query = sa.select(e.c.payment_no, e.c.state).join(last, sa.and_(e.c.centre == centre, last.c.event_no == e.c.event_no))
+    return {row[0]: row[1] for row in conn.execute(query)}

@@ -1,0 +1,163 @@
+"""Making a file visible to a bank, once: written beside, synced, read back, archived, renamed.
+
+The archive copy in the write-once store is made after the temporary file is complete and before it is renamed. So after a crash:
+
+==========  ==============  ===============  ==========================================================
+archived    beside          in the outbox    meaning
+==========  ==============  ===============  ==========================================================
+no          –               no               never left: write it
+yes         yes             no               never left: the rename is all that is missing
+any         no              yes              it left: finish the books
+yes         no              no               it left and was taken: finish the books, ask the bank
+==========  ==============  ===============  ==========================================================
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Literal
+
+from subsidy.errors import SubsidyError, TerminalError, TransientError
+from subsidy.facts.store import Store
+
+Outcome = Literal["written", "there", "taken"]
+
+
+def beside(path: Path) -> Path:
+    """Where the file `path` lies while it is being written; hidden from banks."""
+    return path.with_name(f".{path.name}.part")
+
+
+def release(
+    path: Path,
+    pieces: Callable[[], Iterable[bytes]],
+    sha256: str,
+    store: Store,
+    *,
+    check: Callable[[Path], None],
+    before_leaving: Callable[[], None],
+) -> Outcome:
+    """Make a file visible under `path` exactly once, whatever happened before.
+
+    `pieces` gives the bytes, whose SHA-256 is `sha256`. `check` reads the file back and raises when it is not what the ledger says;
+    `before_leaving` is called just before the rename and raises when the caller may no longer act. TransientError ``PUBLISH-DISK`` when
+    the disk is full, read-only or failing; TerminalError ``PUBLISH-CLASH`` when another file has the name.
+    """
+    temporary = beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            if file_digest(path) != sha256:
+                raise TerminalError(
+                    "PUBLISH-CLASH",
+                    f"待发目录中已有同名而内容不同的文件 {path.name}。",
+                    "没有覆盖它，也没有发布新文件。",
+                    "查明该文件的来历并移走后重试。",
+                )
+            temporary.unlink(missing_ok=True)
+            return "there"
+        archived = store.exists(Store.raw_path(sha256))
+        if archived and not temporary.exists():
+            return "taken"
+        if not (archived and file_digest(temporary) == sha256):
+            _write(temporary, pieces())
+            check(temporary)
+            if store.put_file(temporary) != sha256:
+                temporary.unlink()
+                raise TerminalError(
+                    "PUBLISH-READBACK",
+                    f"文件 {path.name} 写出后的内容与批次记录不一致。",
+                    "文件没有发布。",
+                    "检查磁盘后重试；仍不一致时交给维护人员。",
+                )
+        before_leaving()
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except SubsidyError:
+        raise
+    except OSError as error:
+        raise disk_error(path, error) from error
+    return "written"
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file beside, sync it and rename it; replaces an older file of that name."""
+    temporary = beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(temporary, [data])
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise disk_error(path, error) from error
+
+
+def _write(path: Path, pieces: Iterable[bytes]) -> None:
+    try:
+        with open(path, "wb") as handle:
+            for piece in pieces:
+                handle.write(piece)
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError:
+        _discard(path)
+        raise
+
+
+def _discard(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return  # a half-written hidden file stays behind; the next attempt writes it anew
+
+
+def room_for(folder: Path, size: int) -> None:
+    """TransientError ``PUBLISH-DISK`` when `folder` has no room for `size` more bytes."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise disk_error(folder / "_", error) from error
+    if free < size:
+        raise disk_error(folder / "_", OSError(errno.ENOSPC, "no space"))
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_CAUSES = {
+    errno.ENOSPC: "磁盘已满",
+    errno.EDQUOT: "磁盘配额已用完",
+    errno.EROFS: "目录只读",
+    errno.EACCES: "没有写权限",
+    errno.EPERM: "没有写权限",
+    errno.EIO: "磁盘读写错误",
+}
+
+
+def disk_error(path: Path, error: OSError) -> TransientError:
+    """What to say when a file cannot be written."""
+    cause = _CAUSES.get(error.errno or 0, f"系统错误 {error.errno}")
+    return TransientError(
+        "PUBLISH-DISK",
+        f"不能在目录 {path.parent.name} 写文件：{cause}。",
+        "没有半截的文件可见；账簿中的批次未变，已发布的文件不受影响。",
+        "清理磁盘或恢复写权限后重试，系统从中断处继续。",
+    )

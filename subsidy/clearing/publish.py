@@ -1,0 +1,339 @@
+"""Publishing an approved settlement: intent in the database, the files, the fact that they were sent (handbook section 7, step 3).
+
+A crash anywhere and a rerun end in the same ledger and the same bytes. A file that left and is no longer in the outbox was taken by the
+bank's machine; it is never written again by itself, the bank is asked instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from subsidy.clearing import approval, events, outbox, query, read_back
+from subsidy.clearing.batches import (
+    Batch,
+    changed,
+    data_bytes,
+    funds_notice,
+    load_batches,
+    load_payments,
+    message,
+    recovery_notice,
+    stored_content_hash,
+    terms_of,
+    values_of,
+)
+from subsidy.clearing.profiles import Layout, Outbound, fill, load
+from subsidy.errors import TerminalError
+from subsidy.facts.store import Store
+from subsidy.ledger import lease, postings, tables
+from subsidy.ledger.database import Database
+from subsidy.ledger.journal import RunRef
+from subsidy.policy.model import CentrePolicy
+from subsidy.settings import Settings
+
+
+@dataclass(slots=True)
+class Published:
+    """What publishing did. `taken`: files that had left the outbox before the books were finished; the bank is asked about them."""
+
+    period: str
+    state: str
+    files: list[str] = field(default_factory=list)
+    taken: list[str] = field(default_factory=list)
+    payments: int = 0
+    amount_fen: int = 0
+
+    def counts(self) -> dict[str, Any]:
+        """Counts and file names only."""
+        return {
+            "period": self.period, "state": self.state, "files": self.files, "taken": self.taken, "payments": self.payments,
+            "amount_fen": self.amount_fen,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    name: str
+    kind: str
+    batch: Batch
+    sha256: str
+    size: int
+    pieces: Callable[[], Iterable[bytes]]
+    check: Callable[[Path], None]
+
+
+def publish(
+    db: Database, token: int, settings: Settings, policy: CentrePolicy, period: str, run_no: int, *, outbound: Outbound | None = None
+) -> Published:
+    """Publish the settlement of `period` under the centre's lease (`token`); publishing it again changes nothing.
+
+    Refused (TerminalError) when the settlement is not approved (``PUBLISH-NOT-APPROVED``), its content is not what was approved
+    (``PUBLISH-CHANGED``), publication is locked after a restore (``PUBLISH-LOCKED``) or the centre's ledger is broken (``PUBLISH-BROKEN``).
+    Events are dated with the open business date of the first attempt, the settlement day at the earliest.
+    """
+    outbound = outbound or load(settings.rules, policy.centre)
+    store = Store(settings.store_url)
+    folder = settings.outbox(policy.centre)
+    with db.transaction(policy.centre, token) as conn:
+        state = _state(conn, policy, period)
+        result = Published(period, state["state"])
+        if state["state"] == "published":
+            return _summary(conn, policy, result)
+        _refuse(conn, policy, outbound, state)
+        batches = load_batches(conn, policy.centre, period)
+        files = [file for batch in batches if batch.leaves for file in _files(db, conn, policy, outbound, batch)]
+        sent_on = _intend(conn, policy, state, files, run_no)
+    outbox.room_for(folder, sum(file.size for file in files if not (folder / file.name).exists()))
+    for file in files:
+        outcome = outbox.release(
+            folder / file.name,
+            file.pieces,
+            file.sha256,
+            store,
+            check=file.check,
+            before_leaving=lambda: lease.refuse_if_lost(db, policy.centre, token),
+        )
+        if outcome == "taken":
+            result.taken.append(file.name)
+    with db.transaction(policy.centre, token) as conn:
+        _finish(conn, policy, batches, period, sent_on, run_no)
+        result.state = "published"
+        _summary(conn, policy, result)
+    taken = [batch.batch_no for batch in batches if batch.leaves and batch.file_name in result.taken]
+    if taken:
+        query.write(db, token, settings, policy, business_date=sent_on, run_no=run_no, batch_nos=taken, outbound=outbound)
+    return result
+
+
+def republish(
+    db: Database, token: int, settings: Settings, policy: CentrePolicy, batch_no: int, *, outbound: Outbound | None = None
+) -> str:
+    """Put the same bytes of a batch's files into the outbox again; returns the file's name.
+
+    Allowed only when the bank's latest word on the batch is that it never received it (BDC107 status 9) and nothing else was heard of it.
+    TerminalError ``REPUBLISH-REFUSED`` otherwise.
+    """
+    outbound = outbound or load(settings.rules, policy.centre)
+    store = Store(settings.store_url)
+    with db.read() as conn:
+        b = tables.batch
+        period = conn.execute(sa.select(b.c.period).where(b.c.centre == policy.centre, b.c.batch_no == batch_no)).scalar_one_or_none()
+        found = [batch for batch in load_batches(conn, policy.centre, str(period)) if batch.batch_no == batch_no and batch.leaves]
+        if not found or not _never_received(conn, policy.centre, found[0]):
+            raise TerminalError(
+                "REPUBLISH-REFUSED",
+                f"批次 {batch_no} 不能重新发布：银行没有答复“未收到该批次”，或已有该批次的结果。",
+                "没有写文件，不会重复付款。",
+                "先发出 BDC107 / BDC110 查询，等银行答复。",
+            )
+        refuse_locked(conn, policy)
+        files = _files(db, conn, policy, outbound, found[0])
+    folder = settings.outbox(policy.centre)
+    for file in files:
+        path = folder / file.name
+        if path.exists():
+            continue
+        with store.open(Store.raw_path(file.sha256)) as handle:
+            data = handle.read()
+        lease.refuse_if_lost(db, policy.centre, token)
+        outbox.write_whole(path, data)
+    return found[0].file_name
+
+
+def _never_received(conn: Connection, centre: str, batch: Batch) -> bool:
+    if set(events.batch_states(conn, centre, batch.batch_no).values()) - set(events.UNANSWERED):
+        return False
+    return query.last_status(conn, centre, batch.batch_no) == "9"
+
+
+def _state(conn: Connection, policy: CentrePolicy, period: str) -> dict[Any, Any]:
+    s = tables.settlement
+    row = conn.execute(
+        sa.select(s).where(s.c.centre == policy.centre, s.c.period == period).with_for_update()
+    ).mappings().one_or_none()  # fmt: skip
+    if row is None:
+        raise TerminalError(
+            "PUBLISH-NONE", f"{policy.short_name} 没有 {period} 期的清算批次。", "没有发布任何文件。", "先运行该期的夜间处理。"
+        )
+    return dict(row)
+
+
+def refuse_locked(conn: Connection, policy: CentrePolicy) -> None:
+    """TerminalError ``PUBLISH-LOCKED`` while publication is locked after a restore."""
+    c = tables.centre_state
+    locked = conn.execute(sa.select(c.c.publication_locked).where(c.c.centre == policy.centre)).scalar_one_or_none()
+    if locked:
+        raise TerminalError(
+            "PUBLISH-LOCKED",
+            f"{policy.short_name} 的发布已锁定：{locked}",
+            "没有发布任何文件。",
+            "逐一核对备份之后的批次号（待发归档、回盘、对账单或查询），由负责人解除锁定后重试。",
+        )
+
+
+def _refuse(conn: Connection, policy: CentrePolicy, outbound: Outbound, row: dict[Any, Any]) -> None:
+    period = row["period"]
+    refuse_locked(conn, policy)
+    if row["state"] not in ("approved", "publishing"):
+        raise TerminalError(
+            "PUBLISH-NOT-APPROVED",
+            f"{policy.short_name} {period} 期批次的状态是 {row['state']}，没有获准发布。",
+            "没有发布任何文件。",
+            "由有审批权限、且没有参与本批次的人审批后再发布。",
+        )
+    approvals = approval.approvers(conn, policy.centre, period, row["content_hash"])
+    if len(approvals) < row["approvals_needed"]:
+        raise TerminalError(
+            "PUBLISH-NOT-APPROVED",
+            f"{policy.short_name} {period} 期批次需要 {row['approvals_needed']} 人批准，有效的批准只有 {len(approvals)} 人。",
+            "没有发布任何文件。",
+            "参与过本批次的人的批准不算数；由其他人补批后再发布。",
+        )
+    if stored_content_hash(conn, policy, outbound, period) != row["content_hash"]:
+        raise changed(policy, period)
+
+
+def _files(db: Database, conn: Connection, policy: CentrePolicy, outbound: Outbound, batch: Batch) -> list[_File]:
+    """The files of a batch in the order in which they appear: notice, data, message body."""
+    layout = outbound.layout(batch.profile)
+    if batch.direction == "out":
+        kind, notice = "payment", funds_notice(batch, policy, outbound)
+    else:
+        kind, notice = "recovery", recovery_notice(conn, batch, policy, outbound)
+    files = [_plain(notice, "notice", batch)]
+
+    def data() -> Iterable[bytes]:
+        with db.read() as reading:
+            payments = load_payments(reading, policy.centre, batch.batch_no)
+        return data_bytes(batch, payments, policy, layout)
+
+    def check(path: Path) -> None:
+        with db.read() as reading:
+            _check(path, load_payments(reading, policy.centre, batch.batch_no), batch, policy, layout)
+
+    size = sum(map(len, data_bytes(batch, load_payments(conn, policy.centre, batch.batch_no), policy, layout)))
+    files.append(_File(batch.file_name, kind, batch, batch.sha256, size, data, check))
+    body = message(batch, policy, layout)
+    if body is not None:
+        files.append(_plain(body, "message", batch))
+    return files
+
+
+def _plain(named: tuple[str, bytes], kind: str, batch: Batch) -> _File:
+    name, data = named
+    sha256 = hashlib.sha256(data).hexdigest()
+
+    def check(path: Path) -> None:
+        if outbox.file_digest(path) != sha256:
+            raise _unreadable(name, ("内容与写出的不一致",))
+
+    return _File(name, kind, batch, sha256, len(data), lambda: [data], check)
+
+
+def _check(path: Path, payments: Any, batch: Batch, policy: CentrePolicy, layout: Layout) -> None:
+    values = values_of(batch, policy, layout)
+    found = read_back.compare(
+        path,
+        payments,
+        layout,
+        batch.route,
+        header=fill(layout.header, values),
+        trailer=fill(layout.trailer, values),
+        summary=values["summary"],
+    )
+    differences = found.differences
+    if (found.count, found.total_fen) != (batch.payment_count, batch.amount_fen):
+        differences = (*differences, "笔数或金额与批次不一致")
+    if differences:
+        raise _unreadable(batch.file_name, differences)
+
+
+def _unreadable(name: str, differences: tuple[str, ...]) -> TerminalError:
+    return TerminalError(
+        "PUBLISH-READBACK",
+        f"文件 {name} 读回后与账簿不一致：{'；'.join(differences)}。",
+        "文件没有发布，银行看不到它。",
+        "把此信息和批次编号交给维护人员；不要手工改文件。",
+    )
+
+
+def _intend(conn: Connection, policy: CentrePolicy, row: dict[Any, Any], files: list[_File], run_no: int) -> date:
+    """Record what is about to leave, and the day it leaves on; a rerun finds the day of the first attempt."""
+    f, s, c = tables.published_file, tables.settlement, tables.centre_state
+    opened = conn.execute(sa.select(c.c.open_business_date).where(c.c.centre == policy.centre)).scalar_one_or_none()
+    sent_on: date = max(row["settlement_on"], opened) if opened else row["settlement_on"]
+    for file in files:
+        path = path_of(policy.centre, file.name)
+        known = conn.execute(sa.select(f.c.sha256, f.c.business_date).where(f.c.centre == policy.centre, f.c.path == path)).one_or_none()
+        if known is not None:
+            if known.sha256 != file.sha256:
+                raise changed(policy, row["period"])
+            sent_on = known.business_date
+            continue
+        conn.execute(
+            sa.insert(f).values(
+                centre=policy.centre,
+                path=path,
+                kind=file.kind,
+                sha256=file.sha256,
+                bytes=file.size,
+                business_date=sent_on,
+                run_no=run_no,
+                batch_no=file.batch.batch_no,
+                state="intent",
+            )
+        )
+    if row["state"] == "approved":
+        conn.execute(sa.update(s).where(s.c.centre == policy.centre, s.c.period == row["period"]).values(state="publishing"))
+    return sent_on
+
+
+def path_of(centre: str, name: str) -> str:
+    """Path of an outbox file relative to the home folder."""
+    return f"outbox/{centre}/{name}"
+
+
+def _finish(conn: Connection, policy: CentrePolicy, batches: list[Batch], period: str, sent_on: date, run_no: int) -> None:
+    f, s, p = tables.published_file, tables.settlement, tables.payment
+    numbers = [batch.batch_no for batch in batches]
+    conn.execute(
+        sa.update(f)
+        .where(f.c.centre == policy.centre, f.c.batch_no.in_(numbers), f.c.state == "intent", f.c.kind != "query")
+        .values(state="published")
+    )
+    for batch in batches:
+        states = events.batch_states(conn, policy.centre, batch.batch_no)
+        order = conn.execute(
+            sa.select(p.c.payment_no).where(p.c.centre == policy.centre, p.c.batch_no == batch.batch_no).order_by(p.c.ordinal)
+        ).scalars()
+        waiting = [number for number in order if states.get(number) == "reserved"]
+        if batch.leaves:
+            events.append(conn, policy.centre, waiting, "sent", sent_on, run_no=run_no)
+        elif waiting:
+            events.append(conn, policy.centre, waiting, "confirmed", sent_on, run_no=run_no, text="抵扣")
+            terms = terms_of(policy, batch.settlement_on)
+            postings.book_net(conn, RunRef(policy.centre, run_no, sent_on, policy.version), terms.accounts, waiting, sent_on)
+    conn.execute(sa.update(s).where(s.c.centre == policy.centre, s.c.period == period).values(state="published"))
+
+
+def _summary(conn: Connection, policy: CentrePolicy, result: Published) -> Published:
+    f = tables.published_file
+    batches = load_batches(conn, policy.centre, result.period)
+    result.files = list(
+        conn.execute(
+            sa.select(f.c.path)
+            .where(f.c.centre == policy.centre, f.c.batch_no.in_([b.batch_no for b in batches]), f.c.kind != "query")
+            .order_by(f.c.path)
+        ).scalars()
+    )
+    result.payments = sum(batch.payment_count for batch in batches if batch.leaves)
+    result.amount_fen = sum(batch.amount_fen for batch in batches if batch.direction == "out")
+    return result
