@@ -1,7 +1,7 @@
 """The sub-ledger: what is due, in payments, paid and to be recovered, per line and per agreement.
 
-``due(line) = sum(postings) - sum(items of live payments)``. A payment is live unless its last state says that it never happened or came
-back; one without any state is live, because unknown is not "failed".
+``due(line) = sum(postings) - sum(items of live payments)``. A payment is live unless an event says that it never happened or came back,
+which is final; one without any answer is live, because unknown is not "failed".
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from subsidy.ledger.bulk import among, read_arrow
 from subsidy.ledger.chain import bytewise
 from subsidy.ledger.tables import payment_event, payment_item, posting
 
-#: Last states in which a payment no longer takes anything.
+#: States from which on a payment takes nothing any more.
 DEAD = ("failed", "returned", "released")
 CONFIRMED = "confirmed"
 
@@ -54,6 +54,9 @@ LIVE = pa.schema(
     ]
 )
 
+#: Result of `posted_lines`.
+POSTED = pa.schema([("agreement_no", pa.string()), ("account_no", pa.string()), ("serial_no", pa.string()), ("posted_fen", pa.int64())])
+
 #: Result of `agreement_balances`.
 BALANCES = pa.schema(
     [
@@ -67,45 +70,27 @@ BALANCES = pa.schema(
 )
 
 
-def state_of(centre: sa.ColumnElement[Any], payment_no: sa.ColumnElement[Any]) -> sa.ScalarSelect[Any]:
-    """The last state of a payment, as a subquery correlated with the columns given; NULL while it has none."""
+def has_event(centre: sa.ColumnElement[Any], payment_no: sa.ColumnElement[Any], states: Sequence[str]) -> sa.ColumnElement[bool]:
+    """The condition that a payment ever had one of `states`, correlated with the columns given."""
     e = payment_event.alias()
-    return (
-        sa.select(e.c.state)
-        .where(e.c.centre == centre, e.c.payment_no == payment_no)
-        .order_by(e.c.event_no.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
+    # Written as constants, because an index over some states is used only where the query names the same.
+    named: list[sa.ColumnElement[Any]] = [sa.literal_column(f"'{state}'") for state in states]
+    return sa.exists().where(e.c.centre == centre, e.c.payment_no == payment_no, e.c.state.in_(named))
 
 
-def is_live(state: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-    """The condition that a payment in `state` is live."""
-    return sa.or_(state.is_(None), state.not_in(DEAD))
-
-
-def _items(centre: str, *where: sa.ColumnElement[bool]) -> sa.Subquery:
-    """Live items per line with what is confirmed and what is being netted or collected."""
+def _items(centre: str, split: bool, *where: sa.ColumnElement[bool]) -> sa.Subquery:
+    """Live items per line; with `split` also what is confirmed of them, and what is being netted or collected."""
     i = payment_item
-    rows = (
-        sa.select(i.c.agreement_no, i.c.account_no, i.c.serial_no, i.c.amount_fen, state_of(i.c.centre, i.c.payment_no).label("state"))
-        .where(i.c.centre == centre, *where)
-        .subquery()
-    )
-    confirmed = sa.case((rows.c.state == CONFIRMED, rows.c.amount_fen), else_=0)
-    netting = sa.case((sa.and_(rows.c.amount_fen < 0, sa.func.coalesce(rows.c.state, "") != CONFIRMED), -rows.c.amount_fen), else_=0)
-    key = (rows.c.agreement_no, rows.c.account_no, rows.c.serial_no)
-    return (
-        sa.select(
-            *key,
-            _sum(rows.c.amount_fen).label("live_fen"),
-            _sum(confirmed).label("confirmed_fen"),
-            _sum(netting).label("netting_fen"),
+    key = (i.c.agreement_no, i.c.account_no, i.c.serial_no)
+    live = sa.not_(has_event(i.c.centre, i.c.payment_no, DEAD))
+    query = sa.select(*key, _sum(i.c.amount_fen).label("live_fen")).where(i.c.centre == centre, live, *where).group_by(*key)
+    if split:
+        confirmed = has_event(i.c.centre, i.c.payment_no, (CONFIRMED,))
+        query = query.add_columns(
+            _sum(sa.case((confirmed, i.c.amount_fen), else_=0)).label("confirmed_fen"),
+            _sum(sa.case((sa.and_(i.c.amount_fen < 0, sa.not_(confirmed)), -i.c.amount_fen), else_=0)).label("netting_fen"),
         )
-        .where(is_live(rows.c.state))
-        .group_by(*key)
-        .subquery()
-    )
+    return query.subquery()
 
 
 def _sum(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
@@ -120,7 +105,7 @@ def live_items(
     left_out = list(without)
     if left_out:
         where.append(sa.not_(among(conn, payment_item.c.payment_no, left_out)))
-    return read_arrow(conn, sa.select(_items(centre, *where)), LIVE)
+    return read_arrow(conn, sa.select(_items(centre, True, *where)), LIVE)
 
 
 def _lines(centre: str, *where: sa.ColumnElement[bool]) -> sa.Subquery:
@@ -132,7 +117,16 @@ def _lines(centre: str, *where: sa.ColumnElement[bool]) -> sa.Subquery:
     return summed.group_by(*key, p.c.bucket).subquery()
 
 
-def _due(conn: Connection, centre: str, buckets: Sequence[int] | range | None, agreements: Any) -> tuple[sa.Select[Any], dict[str, Any]]:
+def posted_lines(conn: Connection, centre: str, agreements: Sequence[str] | pa.Array | pa.ChunkedArray) -> pa.Table:
+    """Schema `POSTED`: the sum of postings per line of some agreements."""
+    key = [posting.c[name] for name in ("agreement_no", "account_no", "serial_no")]
+    query = sa.select(*key, _sum(posting.c.amount_fen)).group_by(*key)
+    return read_arrow(conn, query.where(posting.c.centre == centre, among(conn, posting.c.agreement_no, agreements)), POSTED)
+
+
+def _due(
+    conn: Connection, centre: str, buckets: Sequence[int] | range | None, agreements: Any, split: bool
+) -> tuple[sa.Select[Any], dict[str, Any]]:
     conditions: list[sa.ColumnElement[bool]] = []
     items: list[sa.ColumnElement[bool]] = []
     if buckets is not None:
@@ -143,15 +137,12 @@ def _due(conn: Connection, centre: str, buckets: Sequence[int] | range | None, a
         conditions.append(among(conn, posting.c.agreement_no, agreements))
         items.append(among(conn, payment_item.c.agreement_no, agreements))
     line = _lines(centre, *conditions)
-    live = _items(centre, *items)
+    live = _items(centre, split, *items)
     same = [line.c[name] == live.c[name] for name in ("agreement_no", "account_no", "serial_no")]
     live_fen = sa.func.coalesce(live.c.live_fen, 0)
-    columns = {
-        "line": line,
-        "live_fen": live_fen,
-        "due_fen": line.c.posted_fen - live_fen,
-        "confirmed_fen": sa.func.coalesce(live.c.confirmed_fen, 0),
-    }
+    columns = {"line": line, "live_fen": live_fen, "due_fen": line.c.posted_fen - live_fen}
+    if split:
+        columns["confirmed_fen"] = sa.func.coalesce(live.c.confirmed_fen, 0)
     return sa.select().select_from(line.outerjoin(live, sa.and_(*same))), columns
 
 
@@ -167,7 +158,7 @@ def due_lines(
 
     `cutoff_on`: only lines whose transaction the bank booked (JZRQ) on or before it; None takes all. `buckets`: only a run of consecutive
     buckets, to work on part of a centre at a time. Source: handbook section 2 (cut-off) and 7.1."""
-    query, c = _due(conn, centre, buckets, agreements)
+    query, c = _due(conn, centre, buckets, agreements, split=False)
     line, last = c["line"], posting.alias()
     kind = sa.case((c["due_fen"] < 0, "recovery"), (c["live_fen"] != 0, "top_up"), else_="normal")
     key = [line.c[name] for name in ("scheme", "agreement_no", "account_no", "serial_no")]
@@ -194,7 +185,7 @@ def due_lines(
 
 def agreement_balances(conn: Connection, centre: str, agreements: Sequence[str] | pa.Array | pa.ChunkedArray | None = None) -> pa.Table:
     """Schema `BALANCES` for some agreements (default: all that were ever posted), ordered by agreement number."""
-    query, c = _due(conn, centre, None, agreements)
+    query, c = _due(conn, centre, None, agreements, split=True)
     agreement = c["line"].c.agreement_no
     zero = sa.literal(0, sa.BigInteger)
     query = (

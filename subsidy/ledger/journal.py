@@ -37,6 +37,7 @@ ROLES: dict[str, tuple[Role, Role]] = {
     "net": ("payable", "receivable"),  # a receivable taken from a payment
     "collect": ("cash", "receivable"),  # a receivable paid in, or taken from the payment of another agreement
     "write_off": ("write_off", "receivable"),
+    "unwrite": ("receivable", "write_off"),  # the line rose again: the write-off gives way
     "return": ("cash", "payable"),  # the reverse of pay
     "return_net": ("receivable", "payable"),
     "return_collect": ("receivable", "cash"),

@@ -21,14 +21,14 @@ from sqlalchemy.engine import Connection
 from subsidy.entitlement.lines import LINE_KEY
 from subsidy.errors import TerminalError
 from subsidy.ledger import tables
-from subsidy.ledger.balances import live_items
+from subsidy.ledger.balances import live_items, posted_lines
 from subsidy.ledger.bulk import among, read_arrow
 from subsidy.ledger.journal import ENTRIES, REVERSED, Block, RunRef
+from subsidy.ledger.write_offs import give_way, take_again
 from subsidy.policy.model import ChartOfAccounts
 
 _ITEMS = pa.schema([("payment_no", pa.string()), *((name, pa.string()) for name in LINE_KEY), ("amount_fen", pa.int64())])
 _BOOKED = pa.schema([("payment_no", pa.string()), ("agreement_no", pa.string()), ("reason", pa.string()), ("amount_fen", pa.int64())])
-_POSTED = pa.schema([*((name, pa.string()) for name in LINE_KEY), ("posted_fen", pa.int64())])
 
 #: One day for all, or the day of each payment by its number.
 Days = date | Mapping[str, date]
@@ -36,34 +36,27 @@ Days = date | Mapping[str, date]
 
 def book_confirmed(conn: Connection, run: RunRef, chart: ChartOfAccounts, payment_nos: Sequence[str], host_date: Days) -> int:
     """Book payments that the bank confirmed, dated by its host date. Returns how many were booked now; one that is booked stays so."""
-    return _settle(conn, run, chart, payment_nos, host_date, "collect")
+    return _settle(conn, run, chart, payment_nos, host_date)
 
 
 def book_collected(conn: Connection, run: RunRef, chart: ChartOfAccounts, payment_nos: Sequence[str], host_date: Days) -> int:
     """Book collections (direction ``in``) that the bank confirmed: debit cash, credit receivable."""
-    return _settle(conn, run, chart, payment_nos, host_date, "collect")
+    return _settle(conn, run, chart, payment_nos, host_date)
 
 
 def book_net(conn: Connection, run: RunRef, chart: ChartOfAccounts, payment_nos: Sequence[str], on: Days) -> int:
     """Book payments of amount 0 that only net a receivable against a subsidy: debit payable, credit receivable."""
-    return _settle(conn, run, chart, payment_nos, on, "collect")
-
-
-def book_written_off(conn: Connection, run: RunRef, chart: ChartOfAccounts, payment_nos: Sequence[str], on: Days) -> int:
-    """Book write-offs (see `receivables.write_off`, which calls this)."""
-    return _settle(conn, run, chart, payment_nos, on, "write_off")
+    return _settle(conn, run, chart, payment_nos, on)
 
 
 def book_failed(conn: Connection, run: RunRef, chart: ChartOfAccounts, payment_nos: Sequence[str]) -> int:
     """Book what the failure (or withdrawal before sending) of payments means: nothing, unless a line was lowered while it was in flight.
 
     Call once, in the transaction that records the failure, before or after its event. Returns the number of entries."""
-    items = _items(conn, run.centre, payment_nos)
     block = Block(conn, run, chart)
-    entries = _reclass(conn, run, items, run.business_date)
-    block.add_entries(entries)
+    entries = _fall_away(conn, run, block, payment_nos, run.business_date)
     block.close()
-    return int(entries.num_rows)
+    return entries
 
 
 def book_returned(conn: Connection, run: RunRef, chart: ChartOfAccounts, payment_nos: Sequence[str], host_date: Days) -> int:
@@ -85,12 +78,12 @@ def book_returned(conn: Connection, run: RunRef, chart: ChartOfAccounts, payment
     reasons = pa.array([REVERSED[reason] for reason in ordered["reason"].to_pylist()], pa.string())
     block = Block(conn, run, chart)
     block.add_entries(_payment_entries(ordered["payment_no"], ordered["agreement_no"], reasons, ordered["amount_fen"], host_date))
-    block.add_entries(_reclass(conn, run, _items(conn, run.centre, wanted.to_pylist()), host_date))
+    _fall_away(conn, run, block, wanted.to_pylist(), host_date)
     block.close()
     return len(wanted)
 
 
-def _settle(conn: Connection, run: RunRef, chart: ChartOfAccounts, payment_nos: Sequence[str], on: Days, recovery: str) -> int:
+def _settle(conn: Connection, run: RunRef, chart: ChartOfAccounts, payment_nos: Sequence[str], on: Days) -> int:
     booked = _booked(conn, run.centre, payment_nos)
     wanted = _others(payment_nos, booked.filter(pc.not_equal(booked["reason"], "reclass")))
     items = _items(conn, run.centre, wanted.to_pylist())
@@ -102,7 +95,7 @@ def _settle(conn: Connection, run: RunRef, chart: ChartOfAccounts, payment_nos: 
     per = per.sort_by([("payment_no", "ascending"), ("agreement_no", "ascending")])
     paid, taken = per["paid_sum"].to_numpy(), per["taken_sum"].to_numpy()
     both = np.minimum(paid, taken)
-    parts = [("pay", paid - both), ("net", both), (recovery, taken - both)]
+    parts = [("pay", paid - both), ("net", both), ("collect", taken - both)]
     rows = np.concatenate([np.flatnonzero(amount) for _, amount in parts])
     order = np.argsort(rows, kind="stable")
     reasons = np.concatenate([np.full(np.count_nonzero(amount), reason, object) for reason, amount in parts])[order]
@@ -132,6 +125,16 @@ def _payment_entries(payment_no: Any, agreement_no: Any, reason: Any, amount_fen
     ).cast(ENTRIES)
 
 
+def _fall_away(conn: Connection, run: RunRef, block: Block, payment_nos: Sequence[str], on: Days) -> int:
+    """Book what follows for lines whose payments fall away; write-offs of them give way first. Returns the number of entries."""
+    items = _items(conn, run.centre, payment_nos)
+    ended = give_way(conn, run, block, items) if items.num_rows else []
+    entries = _reclass(conn, run, items, on)
+    block.add_entries(entries)
+    take_again(conn, run, block, ended, payment_nos)
+    return int(entries.num_rows)
+
+
 def _reclass(conn: Connection, run: RunRef, items: pa.Table, on: Days) -> pa.Table:
     """Where payments fall away whose lines were lowered meanwhile, the receivable that stood against them is none.
 
@@ -143,7 +146,7 @@ def _reclass(conn: Connection, run: RunRef, items: pa.Table, on: Days) -> pa.Tab
     mine = mine.group_by(keys).aggregate([("amount_fen", "sum"), ("taken", "sum"), ("payment_no", "max")])
     agreements = pc.unique(items["agreement_no"])
     others = live_items(conn, run.centre, agreements, without=pc.unique(items["payment_no"]).to_pylist())
-    lines = mine.join(others, keys, join_type="left outer").join(_posted(conn, run.centre, agreements), keys, join_type="left outer")
+    lines = mine.join(others, keys, join_type="left outer").join(posted_lines(conn, run.centre, agreements), keys, join_type="left outer")
     lines = lines.sort_by([("payment_no_max", "ascending"), *((name, "ascending") for name in keys)])
     posted, live = (pc.fill_null(lines[name], 0).to_numpy() for name in ("posted_fen", "live_fen"))
     held = np.maximum(live + lines["amount_fen_sum"].to_numpy() - posted, 0) + lines["taken_sum"].to_numpy()
@@ -167,13 +170,6 @@ def _booked(conn: Connection, centre: str, payment_nos: Sequence[str]) -> pa.Tab
         j.c.centre == centre, j.c.payment_no != "", among(conn, j.c.payment_no, payment_nos)
     )
     return read_arrow(conn, query, _BOOKED)
-
-
-def _posted(conn: Connection, centre: str, agreements: pa.Array | pa.ChunkedArray) -> pa.Table:
-    p = tables.posting
-    key = [p.c[name] for name in LINE_KEY]
-    query = sa.select(*key, sa.cast(sa.func.sum(p.c.amount_fen), sa.BigInteger)).group_by(*key)
-    return read_arrow(conn, query.where(p.c.centre == centre, among(conn, p.c.agreement_no, agreements)), _POSTED)
 
 
 def _others(payment_nos: Sequence[str], booked: pa.Table) -> pa.Array:

@@ -23,6 +23,7 @@ from subsidy.ledger.balances import BALANCES, DUE, agreement_balances, due_lines
 from subsidy.ledger.bulk import among, read_arrow
 from subsidy.ledger.journal import ENTRIES, Block, RunRef
 from subsidy.ledger.payments import book_collected, book_confirmed, book_failed, book_net, book_returned
+from subsidy.ledger.write_offs import give_way, take_again
 from subsidy.policy.model import ChartOfAccounts
 
 #: Serial number and rule version of the posting that carries the open receivable of TX04.
@@ -389,8 +390,11 @@ def _write(
     block.add_postings(pa.table(columns))
     given = _causes_of(changes, causes, "posting_no", default=True)
     block.add_causes(given.append_column("centre", pa.repeat(run.centre, given.num_rows)))
+    again = changes.filter(pc.and_(pc.greater(changes["seq"], 0), pc.greater(changes["delta_fen"], 0)))
+    ended = give_way(conn, run, block, again) if again.num_rows else []
     entries = _entries(conn, run, changes)
     block.add_entries(entries)
+    take_again(conn, run, block, ended)
     kinds = pc.value_counts(changes["kind"])
     by_kind = {item["values"]: item["counts"] for item in kinds.to_pylist()}
     result.accruals += by_kind.get("accrual", 0)

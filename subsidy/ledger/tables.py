@@ -218,6 +218,12 @@ posting_cause = sa.Table(  # append-only: why a correction happened, in the orde
     sa.Column("text", Text, nullable=False),  # Chinese, no personal data
 )
 
+#: Reasons of entries that move a receivable (ledger.journal.ROLES); a query that uses the index must name exactly these, in this order.
+RECEIVABLE_REASONS = (
+    "collect", "net", "opening", "opening_less", "overpaid", "reclass", "restore", "return_collect", "return_net", "unwrite", "write_off",
+)
+_MOVES_RECEIVABLE = sa.text("reason IN (" + ", ".join(f"'{reason}'" for reason in RECEIVABLE_REASONS) + ")")
+
 journal = sa.Table(  # append-only; one row is one balanced entry
     "journal", metadata, _centre(),
     sa.Column("entry_no", Big, primary_key=True),
@@ -234,6 +240,7 @@ journal = sa.Table(  # append-only; one row is one balanced entry
     sa.CheckConstraint("debit_account <> credit_account", name="two_accounts"),
     sa.Index("ix_journal_block", "centre", "block_no"),
     sa.Index("ix_journal_agreement", "centre", "agreement_no"),
+    sa.Index("ix_journal_receivable", "centre", "agreement_no", sqlite_where=_MOVES_RECEIVABLE, postgresql_where=_MOVES_RECEIVABLE),
     # A payment is booked once: the database refuses a second confirmation or return of the same number.
     sa.Index("uq_journal_payment", "centre", "payment_no", "agreement_no", "reason", unique=True,
              sqlite_where=sa.text("payment_no <> ''"), postgresql_where=sa.text("payment_no <> ''")),

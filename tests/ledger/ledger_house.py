@@ -141,7 +141,7 @@ def pay(
 
 def event(conn: Connection, payment_no: str, state: str, day: int) -> None:
     """Append a state to a payment's history."""
-    number = next_numbers(conn, CENTRE, "payment_event")
+    number = next_numbers(conn, CENTRE, "event")
     conn.execute(
         sa.insert(tables.payment_event).values(
             centre=CENTRE, event_no=number, payment_no=payment_no, state=state, event_on=DAY + timedelta(days=day), run_no=day
