@@ -51,7 +51,7 @@ def _dead(conn: Connection, centre: str) -> pa.Table:
         sa.select(i.c.agreement_no, i.c.account_no, i.c.serial_no, p.c.payment_no, p.c.attempt, e.c.state)
         .join(p, sa.and_(p.c.centre == e.c.centre, p.c.payment_no == e.c.payment_no))
         .join(i, sa.and_(i.c.centre == e.c.centre, i.c.payment_no == e.c.payment_no))
-        .where(e.c.centre == centre, e.c.state.in_(DEAD))
+        .where(e.c.centre == centre, e.c.state.in_(DEAD), p.c.batch_no > 0)  # batch 0: write-offs
     )
     items = read_arrow(conn, query, _DEAD_ITEMS)
     if not items.num_rows:

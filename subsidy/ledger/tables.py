@@ -319,6 +319,7 @@ payment = sa.Table(  # append-only: what a batch asks a bank to do, payee frozen
     sa.Column("replaces", Text),
     sa.UniqueConstraint("centre", "batch_no", "ordinal"),
     sa.CheckConstraint("amount_fen >= 0", name="amount"),
+    sa.Index("ix_payment_account", "centre", "payee_account"),  # new payees; credits from somebody we paid
 )
 
 payment_item = sa.Table(  # append-only: an amount of one line inside one payment; negative where a recovery is netted
@@ -346,6 +347,9 @@ payment_event = sa.Table(  # append-only state history; the last event is the st
     sa.Column("bank_file_no", Big, nullable=False, server_default="0"),
     sa.Column("run_no", Big, nullable=False, server_default="0"),
     sa.Index("ix_payment_event_payment", "centre", "payment_no", "event_no"),
+    # A statement is matched by host serial.
+    sa.Index("ix_payment_event_serial", "centre", "host_serial", sqlite_where=sa.text("host_serial <> ''"),
+             postgresql_where=sa.text("host_serial <> ''")),
     # Payments whose lines are due again, found without reading every event.
     sa.Index("ix_payment_event_dead", "centre", "payment_no", sqlite_where=sa.text("state IN ('failed', 'returned', 'released')"),
              postgresql_where=sa.text("state IN ('failed', 'returned', 'released')")),

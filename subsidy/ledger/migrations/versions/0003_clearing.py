@@ -14,3 +14,6 @@ def upgrade() -> None:
     op.add_column("batch", sa.Column("bank_batch_no", sa.Text(), nullable=False, server_default=""))
     dead = sa.text("state IN ('failed', 'returned', 'released')")
     op.create_index("ix_payment_event_dead", "payment_event", ["centre", "payment_no"], sqlite_where=dead, postgresql_where=dead)
+    serial = sa.text("host_serial <> ''")
+    op.create_index("ix_payment_event_serial", "payment_event", ["centre", "host_serial"], sqlite_where=serial, postgresql_where=serial)
+    op.create_index("ix_payment_account", "payment", ["centre", "payee_account"])
