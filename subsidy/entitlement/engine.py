@@ -78,11 +78,9 @@ def assess(facts: Facts, policy: CentrePolicy) -> Assessment:
     nothing for data.
     """
     working = work(facts, policy)
-    lines = _lines(working)
+    lines = lines_of(working)
     state = SHADOW.empty_table() if working.shadows is None else working.shadows.table
-    return Assessment(
-        lines, findings_of(working.book, working.changes, working.version, working.decisions.opening & working.decisions.clawed), state
-    )
+    return Assessment(lines, findings_of(working.book, working.changes, working.decisions.opening & working.decisions.clawed), state)
 
 
 def work(facts: Facts, policy: CentrePolicy, trace: Trace | None = None) -> Working:
@@ -139,8 +137,8 @@ def _conclude(
     outcome, reason = decisions.outcome.copy(), decisions.reason.copy()
     held = (figures.hold != HOLD_NONE) & (outcome != FORFEIT)
     outcome[held] = HOLD
-    reason[figures.hold == HOLD_BALANCE] = reasons.number(BALANCE_UNKNOWN)
-    reason[figures.hold == HOLD_SHADOW] = reasons.number(SHADOW_UNKNOWN)
+    reason[held & (figures.hold == HOLD_BALANCE)] = reasons.number(BALANCE_UNKNOWN)
+    reason[held & (figures.hold == HOLD_SHADOW)] = reasons.number(SHADOW_UNKNOWN)
     for where, what, why in (
         (decisions.clawed, CLAWBACK, "CLAWBACK"),
         (decisions.opening, OPENING, "OPENING"),
@@ -196,7 +194,8 @@ def _say_why(
         reason[nothing] = reasons.number("NO-INTEREST")
 
 
-def _lines(working: Working) -> pa.Table:
+def lines_of(working: Working) -> pa.Table:
+    """The lines of an assessment, schema `LINES`."""
     book, rows = working.book, working.book.rows
     facts = book.facts["transaction"]
     source = pa.array(rows.source)

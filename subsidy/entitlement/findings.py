@@ -1,21 +1,19 @@
-"""What an assessment finds: quarantined rows, changes without effect, rates beyond their confirmed horizon."""
+"""What an assessment finds: quarantined rows, rows without a loan, changes without effect."""
 
 from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
 
-from subsidy.calendar import day_number
 from subsidy.entitlement.book import Book
 from subsidy.entitlement.changes import KINDS, Changes
 from subsidy.entitlement.codes import PROBLEMS, Problem
-from subsidy.entitlement.columns import NO_DAY, Bool, Index, array_of, integers, lookup
-from subsidy.entitlement.versions import Version
+from subsidy.entitlement.columns import NO_DAY, Bool, array_of, integers, lookup
 from subsidy.errors import Finding
 from subsidy.facts.schema import CHANGE_KINDS
 
 
-def findings_of(book: Book, changes: Changes, version: Version, clawed_opening: Bool) -> tuple[Finding, ...]:
+def findings_of(book: Book, changes: Changes, clawed_opening: Bool) -> tuple[Finding, ...]:
     """All findings of one assessment, in the order of the lines they are about; those about no line come last."""
     found = [_quarantined(book, row) for row in np.flatnonzero(book.rows.problem > 0).tolist()]
     found += [
@@ -23,7 +21,6 @@ def findings_of(book: Book, changes: Changes, version: Version, clawed_opening: 
     ]
     found += _orphans(book)
     found += _changes(book, changes)
-    found += _horizon(book, version)
     return tuple(found)
 
 
@@ -106,21 +103,3 @@ def _of_change(table: pa.Table, row: int, what: str) -> Finding:
         file_no=int(table.column("file_no")[row].as_py() or 0), table="change", line_no=int(table.column("line_no")[row].as_py() or 0),
         agreement_no=str(table.column("agreement_no")[row].as_py()),
     )  # fmt: skip
-
-
-def _horizon(book: Book, version: Version) -> list[Finding]:
-    """One warning when a period reaches beyond the day through which rates are confirmed; the same in every call, so copies collapse."""
-    through = book.policy.parameters.confirmed_through
-    uses_rates = np.array([*(r.method not in ("points", "share") for r in book.policy.rules), False], bool)
-    beyond = (book.rows.accrual_to > day_number(through) + 1) & (book.rows.problem == 0) & uses_rates[version]
-    if not beyond.any():
-        return []
-    return [
-        Finding(
-            code="RATE-UNCONFIRMED", severity="warning", what=f"利率只确认到 {through.isoformat()}，之后的期间按最后公布的利率计算。",
-            todo="请核对之后是否有新利率公布；如有，请补充利率参数后重算。",
-        )
-    ]  # fmt: skip
-
-
-__all__ = ["Index", "findings_of"]

@@ -187,7 +187,7 @@ class _Queue:
             return self.waiting, self.waiting
         places[at] = np.arange(len(at), dtype=np.int32)
         who = self.waiting[places[self.waiting] >= 0]
-        found = places[who]
+        found = places[who].astype(np.intp)
         places[at] = -1
         return found, who
 

@@ -223,6 +223,8 @@ def _terms(book: Book, changes: Changes, who: Int32) -> Terms:
 
 
 def _table(book: Book, who: Int32, steps: list) -> pa.Table:  # type: ignore[type-arg]
+    if not steps:
+        return SHADOW.empty_table()
     good = [np.flatnonzero(s.unknown == KNOWN) for s in steps]
     loan = np.concatenate([who[s.loan[g]] for s, g in zip(steps, good, strict=True)])
     number = np.concatenate([np.full(len(g), s.number, np.int32) for s, g in zip(steps, good, strict=True)])

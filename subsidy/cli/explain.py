@@ -1,0 +1,96 @@
+"""``subsidy explain``: how the lines of one contract came about, and what changed since the month before."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from subsidy.entitlement.explain import Difference, Explanation, changed_since, explain_agreement
+from subsidy.entitlement.periods import booked_between
+from subsidy.errors import TerminalError
+from subsidy.facts.schema import Facts
+from subsidy.policy import CentrePolicy
+from subsidy.settings import load_settings
+
+DONE = 0
+
+
+def register(subparsers: Any) -> None:
+    """Add the command ``explain``."""
+    about = "说明一份借款合同的贴息是怎样算出来的"
+    parser = subparsers.add_parser(
+        "explain", help=about, description=f"{about}：来源文件和行号、事实、规则、利率、分段、精确分数、关口、限额。"
+    )
+    parser.add_argument("--centre", required=True, metavar="中心", help="中心文件夹名，如 hangzhou")
+    parser.add_argument("--contract", required=True, metavar="合同号", help="借款合同编号")
+    parser.add_argument("--period", required=True, type=_period, metavar="期间", help="清算期间，如 2026-10")
+    parser.add_argument("--json", action="store_true", help="输出 JSON")
+    parser.set_defaults(run=run)
+
+
+def _period(text: str) -> str:
+    if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", text) or text < "1990-01":
+        raise argparse.ArgumentTypeError(f"不是期间：{text}，应如 2026-10")
+    return text
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the derivations of the period."""
+    from subsidy.night.lookup import load_for_contract  # the store and the ledger are opened only when asked for
+
+    facts, policy, files = load_for_contract(load_settings(), args.centre, args.contract)
+    derivations = derive(facts, policy, args.period)
+    if not derivations:
+        raise TerminalError(
+            "EXPLAIN-NONE",
+            f"借款合同 {args.contract} 在期间 {args.period} 没有贴息明细行。",
+            "没有改动任何数据。",
+            "核对合同号和期间；按季清算的中心，期间是季度最后一个月。",
+        )
+    if args.json:
+        print(json.dumps([_data(e, changes, files) for e, changes in derivations], ensure_ascii=False, indent=2))
+    else:
+        print("\n\n".join(_text(e, changes, files) for e, changes in derivations))
+    return DONE
+
+
+def derive(facts: Facts, policy: CentrePolicy, period: str) -> list[tuple[Explanation, tuple[Difference, ...] | None]]:
+    """The derivations of the lines that the bank booked in `period`, each with what changed since the last line of the month (quarterly
+    centre: of the quarter) before; None where there was no line."""
+    result: list[tuple[Explanation, tuple[Difference, ...] | None]] = []
+    for agreement_no in facts["agreement"].column("agreement_no").to_pylist():
+        lines = explain_agreement(facts, policy, agreement_no)
+        span = booked_between(policy, period)
+        if span is None:
+            continue
+        before = [e for e in lines if e.line["booked_on"] < span[0] and e.exact is not None]
+        for line in lines:
+            if span[0] <= line.line["booked_on"] <= span[1]:
+                earlier = _last(before)
+                result.append((line, None if earlier is None else changed_since(earlier, line)))
+    return result
+
+
+def _last(lines: Sequence[Explanation]) -> Explanation | None:
+    return lines[-1] if lines else None
+
+
+def _text(explanation: Explanation, changes: tuple[Difference, ...] | None, files: Mapping[int, str]) -> str:
+    out = [explanation.text(files), "【与上月相比】"]
+    if changes is None:
+        out.append("　上月没有贴息明细行")
+    elif not changes:
+        out.append("　没有变化")
+    else:
+        out += [f"　{c.label}：{c.before} → {c.after}" for c in changes]
+    return "\n".join(out)
+
+
+def _data(explanation: Explanation, changes: tuple[Difference, ...] | None, files: Mapping[int, str]) -> dict[str, Any]:
+    data = explanation.data()
+    data["file_name"] = files.get(explanation.file_no, "")
+    data["changed"] = None if changes is None else [{"label": c.label, "before": c.before, "after": c.after} for c in changes]
+    return data
