@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from subsidy.errors import Finding
-from subsidy.policy import CentrePolicy, PolicyError, centre_names, load_centre, load_packed
+from subsidy.policy import CentrePolicy, PolicyError, centre_names, is_centre_name, load_centre, load_packed
 from subsidy.policy.describe import Statement, describe, differences
 from subsidy.settings import rules_folder
 
@@ -60,11 +60,12 @@ def _check(args: argparse.Namespace) -> int:
         try:
             policy = load_centre(rules, centre)
         except PolicyError as error:
-            result[centre] = {"ok": False, "version": "", "findings": error.findings, "warnings": ()}
+            result[centre] = {"ok": False, "version": "", "findings": error.findings, "warnings": (), "code": ""}
         else:
-            result[centre] = {"ok": True, "version": policy.version, "findings": (), "warnings": policy.warnings}
+            result[centre] = {"ok": True, "version": policy.version, "findings": (), "warnings": policy.warnings, "code": policy.code}
+    _same_code(result)
     if args.json:
-        _print_json({c: {**r, "findings": [_finding(f) for f in r["findings"]]} for c, r in result.items()})
+        _print_json({centre: {**one, "findings": [_finding(f) for f in one["findings"]]} for centre, one in result.items()})
     else:
         for centre, one in result.items():
             print(f"{centre}：" + (f"无错误，规则存档 {one['version'][:16]}" if one["ok"] else f"{len(one['findings'])} 处错误"))
@@ -73,6 +74,18 @@ def _check(args: argparse.Namespace) -> int:
             for warning in one["warnings"]:
                 print(f"  提示：{warning}")
     return DONE if all(r["ok"] for r in result.values()) else FOUND
+
+
+def _same_code(result: dict[str, dict[str, Any]]) -> None:
+    """Two folders with one centre code would take each other's files; only a look at all of them can tell."""
+    owners: dict[str, str] = {}
+    for centre, one in result.items():
+        owner = owners.setdefault(one["code"], centre) if one["code"] else centre
+        if owner != centre:
+            what = f"centre.code：{one['code']} 已是中心 {owner} 的编号。"
+            file = f"{centre}/policy.yaml"
+            finding = Finding("POL-CENTRE", "error", what, "改正中心编号。", file_name=file, field="centre.code", value=one["code"])
+            one["ok"], one["findings"] = False, (finding,)
 
 
 def _print_json(value: dict[str, Any]) -> None:
@@ -139,8 +152,8 @@ def _diff(args: argparse.Namespace) -> int:
 def _open(rules: Path, name: str) -> CentrePolicy:
     """A policy by centre name, path of a centre folder (with the parameters beside it), or path of an archive."""
     path = Path(name)
-    if not (rules / name).is_dir() and path.is_dir():
+    if is_centre_name(name) and (rules / name).is_dir():
+        return load_centre(rules, name)
+    if path.is_dir():
         return load_centre(path.resolve().parent, path.resolve().name)
-    if path.is_file():
-        return load_packed(path.read_bytes())
-    return load_centre(rules, name)
+    return load_packed(path.read_bytes()) if path.is_file() else load_centre(rules, name)

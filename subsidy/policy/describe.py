@@ -137,7 +137,7 @@ def _cap_on(policy: CentrePolicy, pieces: tuple[RateCapPiece, ...], day: date) -
         return "不设上限"
     if current.series is None:
         return f"固定 {_percent(current.fixed_ppm)}（{current.effective_from} 起）"
-    return f"{current.series}，当日 {_rate_on(policy, current.series, day)}（{current.effective_from} 起用此序列）"
+    return f"{current.series}（{current.effective_from} 起用此序列），当日 {_rate_on(policy, current.series, day)}"
 
 
 def _rate_on(policy: CentrePolicy, name: str, day: date) -> str:

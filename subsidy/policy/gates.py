@@ -56,7 +56,7 @@ def read_gate(section: Section) -> GateRow | None:
 
 
 def read_gates(section: Section, shared: Mapping[str, GateRow | None]) -> tuple[Gate, ...]:
-    """The table under ``gates``: names of shared rows and rows of its own, in order. Checked as a whole."""
+    """The table under ``gates``: names of shared rows and rows of its own, in order, checked as a whole; empty when one is faulty."""
     rows: list[GateRow] = []
     complete = True
     for place, node in enumerate(section.nodes("gates"), 1):
@@ -75,8 +75,9 @@ def read_gates(section: Section, shared: Mapping[str, GateRow | None]) -> tuple[
         complete &= row is not None
         if row is not None:
             rows.append(row)
-    if rows and complete:
-        _check_table(section, rows)
+    if not rows or not complete:
+        return ()
+    _check_table(section, rows)
     return tuple(row.gate for row in rows)
 
 

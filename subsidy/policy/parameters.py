@@ -79,7 +79,7 @@ def _rates(data: bytes | None, problems: Problems) -> dict[str, Series] | None:
         return None
     found: dict[str, list[tuple[date, int, str, date, int]]] = {}
     for line, row in enumerate(rows[1:], 2):
-        entry = _rate_row(row, line, problems)
+        entry = _rate_row(row, line, problems) if row else None
         if entry is not None:
             found.setdefault(row[0], []).append(entry)
     for name in FUND_SERIES:

@@ -19,6 +19,8 @@ from subsidy.policy.problems import Problems, nearest
 BASES = ("assumed", "document", "published", "derived")
 #: How the absence of something optional is written.
 NONE = "none"
+#: What the template of a new centre holds where a person must write.
+BLANK = "待填"
 
 _SOURCE_KEYS = ("document", "article", "link")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
@@ -276,6 +278,9 @@ class Section:
             return None
         if not isinstance(node, Scalar):
             self.add("POL-TYPE", name, "应为单个值。")
+            return None
+        if node.text == BLANK:
+            self.add("POL-BLANK", name, "尚未填写。", todo="按该行的注释填写。")
             return None
         self._keep(name, source, node.line)
         return Written(node.text, node.line, source)

@@ -137,6 +137,8 @@ def _check_periods(sections: list[Section], terms: list[SettlementTerms], go_liv
             nominal = date(year, month, one.day) if dates is not None else None
             if dates is None or nominal is None or nominal < one.effective_from or (one.effective_to and nominal >= one.effective_to):
                 continue
+            if dates.cutoff_on < go_live:
+                continue
             other = periods.setdefault(dates.period, dates)
             if other is not dates:
                 what = f"期间 {dates.period} 会清算两次：{other.settlement_on} 和 {dates.settlement_on}。"
