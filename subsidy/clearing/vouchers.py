@@ -1,0 +1,164 @@
+"""Voucher rows (记账凭证信息, 表8.0.5): the journal of a calendar month as finance systems take it in.
+
+One voucher per booking (journal block), day and reason, with a debit row and a credit row. Journal rows never change, so a voucher that was
+written never changes either; later bookings add vouchers, and the file comes as a new version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import date
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from subsidy.clearing import outbox
+from subsidy.clearing.profiles import Outbound, fill, load
+from subsidy.facts.store import Store
+from subsidy.ledger import tables
+from subsidy.ledger.database import Database
+from subsidy.money.amounts import format_yuan
+from subsidy.policy.model import CentrePolicy
+from subsidy.settings import Settings
+
+#: Reason of a journal row → (code inside the voucher number, summary). Codes never change.
+SUMMARIES = {
+    "accrue": ("01", "计提应付贴息"),
+    "restore": ("02", "冲减应收追回"),
+    "reduce": ("03", "调减应付贴息"),
+    "overpaid": ("04", "确认应收追回"),
+    "opening": ("05", "期初应收追回"),
+    "opening_less": ("06", "调减期初应收"),
+    "opening_payable": ("07", "期初多追应退"),
+    "opening_reduce": ("08", "冲减期初应退"),
+    "pay": ("09", "支付贴息"),
+    "net": ("10", "追回抵扣贴息"),
+    "collect": ("11", "收回追回款"),
+    "write_off": ("12", "核销应收追回"),
+    "return": ("13", "贴息退汇"),
+    "return_net": ("14", "退汇恢复应收追回"),
+    "return_collect": ("15", "退汇冲回追回款"),
+    "reclass": ("16", "付款作废冲减应收"),
+    "unwrite": ("17", "恢复已核销应收"),
+}
+
+#: One row of the table: number, summary, account, debit fen, credit fen, attachments, booking day.
+Row = tuple[str, str, str, int, int, int, date]
+
+
+def rows(conn: Connection, centre: str, period: str) -> list[Row]:
+    """The voucher rows of the calendar month `period` (2026-10), in order of their numbers, debit before credit.
+
+    Debits equal credits per voucher, and their sum equals the sum of the journal rows dated in the month. `attachments` is the number of
+    bookings behind a voucher, which is one.
+    """
+    first, after = month_of(period)
+    j = tables.journal
+    query = (
+        sa.select(
+            j.c.entry_on,
+            j.c.block_no,
+            j.c.reason,
+            j.c.debit_account,
+            j.c.credit_account,
+            sa.cast(sa.func.sum(j.c.amount_fen), sa.BigInteger).label("fen"),
+        )
+        .where(j.c.centre == centre, j.c.entry_on >= first, j.c.entry_on < after)
+        .group_by(j.c.entry_on, j.c.block_no, j.c.reason, j.c.debit_account, j.c.credit_account)
+        .order_by(j.c.entry_on, j.c.block_no, j.c.reason, j.c.debit_account, j.c.credit_account)
+    )
+    found: list[Row] = []
+    for row in conn.execute(query):
+        code, summary = SUMMARIES[row.reason]
+        number = f"JZ{row.entry_on:%Y%m%d}{row.block_no:07d}{code}"
+        text = f"{summary}（记账批 {row.block_no}）"
+        found.append((number, text, row.debit_account, int(row.fen), 0, 1, row.entry_on))
+        found.append((number, text, row.credit_account, 0, int(row.fen), 1, row.entry_on))
+    found.sort(key=lambda r: r[0])
+    assert sum(r[3] for r in found) == sum(r[4] for r in found), "debits equal credits"
+    return found
+
+
+def month_of(period: str) -> tuple[date, date]:
+    """First day of the month and of the next."""
+    year, month = map(int, period.split("-"))
+    return date(year, month, 1), date(year + month // 12, month % 12 + 1, 1)
+
+
+def journal_total(conn: Connection, centre: str, period: str) -> int:
+    """Sum in fen of the journal rows dated in the month: what the voucher rows must add up to, on each side."""
+    first, after = month_of(period)
+    j = tables.journal
+    query = sa.select(sa.func.coalesce(sa.func.sum(j.c.amount_fen), 0)).where(
+        j.c.centre == centre, j.c.entry_on >= first, j.c.entry_on < after
+    )
+    return int(conn.execute(query).scalar_one())
+
+
+def text(found: list[Row]) -> str:
+    """The voucher file: field names, rows, a closing line with count and sums."""
+    lines = ["JZPZH|ZhaiYao|KMBH|JFFSE|DFFSE|FJDJS|JZRQ|"]
+    lines += [
+        f"{number}|{summary}|{account}|{format_yuan(debit)}|{format_yuan(credit)}|{attachments}|{day:%Y%m%d}|"
+        for number, summary, account, debit, credit, attachments, day in found
+    ]
+    lines.append(f"#END|{len(found)}|{format_yuan(sum(r[3] for r in found))}|{format_yuan(sum(r[4] for r in found))}|")
+    return "\n".join(lines) + "\n"
+
+
+def write(
+    db: Database,
+    token: int,
+    settings: Settings,
+    policy: CentrePolicy,
+    period: str,
+    *,
+    business_date: date,
+    run_no: int,
+    outbound: Outbound | None = None,
+) -> str:
+    """Write the voucher file of a month into the outbox; returns its name. The same content is not written twice; other content is a new
+    version. TransientError ``PUBLISH-DISK`` when it cannot be written."""
+    outbound = outbound or load(settings.rules, policy.centre)
+    store = Store(settings.store_url)
+    f = tables.published_file
+    with db.transaction(policy.centre, token) as conn:
+        found = rows(conn, policy.centre, period)
+        assert sum(r[3] for r in found) == journal_total(conn, policy.centre, period), "vouchers tie to the journal"
+        data = text(found).encode(outbound.voucher_encoding)
+        sha256 = hashlib.sha256(data).hexdigest()
+        known = {"unit_no": policy.code, "month": period.replace("-", "")}
+
+        def path_of(version: int) -> str:
+            return f"outbox/{policy.centre}/{fill(outbound.voucher_name, known | {'version': f'{version:03d}'})}"
+
+        version, last = 0, None
+        while True:
+            row = conn.execute(
+                sa.select(f.c.path, f.c.sha256, f.c.state).where(f.c.centre == policy.centre, f.c.path == path_of(version + 1))
+            ).one_or_none()
+            if row is None:
+                break
+            version, last = version + 1, row
+        path = path_of(version)
+        if last is None or last.sha256 != sha256:
+            path = path_of(version + 1)
+            store.put_bytes(data)
+            conn.execute(
+                sa.insert(f).values(
+                    centre=policy.centre,
+                    path=path,
+                    kind="voucher",
+                    sha256=sha256,
+                    bytes=len(data),
+                    business_date=business_date,
+                    run_no=run_no,
+                    state="intent",
+                )
+            )
+        elif last.state == "published":
+            return path.rsplit("/", 1)[1]
+    outbox.write_whole(settings.home / path, data)
+    with db.transaction(policy.centre, token) as conn:
+        conn.execute(sa.update(f).where(f.c.centre == policy.centre, f.c.path == path).values(state="published"))
+    return path.rsplit("/", 1)[1]
