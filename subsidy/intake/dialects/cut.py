@@ -1,0 +1,120 @@
+"""Decoded lines to text columns: the optimistic way is pyarrow's CSV reader; what it refuses is looked at line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from subsidy.intake.delivery import Block, Broken
+from subsidy.intake.dialects.lines import lines_of
+from subsidy.intake.profile import TableSpec
+
+SEP = "\x1f"
+_SEP = SEP.encode()
+_SURPLUS = "\x1f"  # name of the empty column after a last separator; no dictionary code looks like it
+
+
+def column_names(spec: TableSpec, after_last: bool) -> list[str]:
+    """Names for pyarrow: the dictionary code, or a placeholder for columns that are read over."""
+    names = [c.column.code if c.column is not None else f"\x1e{i}" for i, c in enumerate(spec.columns)]
+    return [*names, _SURPLUS] if after_last else names
+
+
+def read_csv(data: bytes, names: Sequence[str], wanted: Sequence[str], separator: str, quoted: bool = False) -> pa.Table:
+    """Parse clean UTF-8 lines: every column text, empty stays empty. ArrowInvalid when a line has another number of fields."""
+    return pacsv.read_csv(
+        pa.BufferReader(data),
+        read_options=pacsv.ReadOptions(column_names=list(names), use_threads=False, block_size=len(data) + 1),
+        parse_options=pacsv.ParseOptions(
+            delimiter=separator, quote_char='"' if quoted else False, double_quote=quoted, escape_char=False,
+            newlines_in_values=quoted, ignore_empty_lines=False,
+        ),
+        convert_options=pacsv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), include_columns=list(wanted), strings_can_be_null=False, null_values=[],
+            quoted_strings_can_be_null=False,
+        ),
+    )
+
+
+def cut(utf8: bytes, original: bytes, first_line: int, names: list[str], wanted: list[str], separator: str) -> Block:
+    """Cut unquoted lines. `utf8` are the decoded lines, `original` the same lines as they came, from line `first_line`."""
+    if b"\r" in utf8:
+        utf8 = utf8.replace(b"\r\n", b"\n")
+    surplus = names[-1] == _SURPLUS
+    if not _strange(utf8, separator):
+        try:
+            return _block(read_csv(utf8, names, [*wanted, _SURPLUS] if surplus else wanted, separator), wanted, original, first_line)
+        except pa.ArrowInvalid:
+            pass
+    return _line_by_line(utf8, original, first_line, names, wanted, separator, surplus)
+
+
+def _strange(utf8: bytes, separator: str) -> bool:
+    """Whether there is any control byte that is neither a line feed nor the separator."""
+    data = np.frombuffer(utf8, np.uint8)
+    # DEL and the C1 range are left to the text checks; here only what could disturb cutting.
+    allowed = utf8.count(b"\n") + (utf8.count(separator.encode()) if separator < " " else 0)
+    return int(np.count_nonzero(data < 32)) != allowed
+
+
+def _block(table: pa.Table, wanted: list[str], original: bytes, first_line: int, line_nos: np.ndarray | None = None) -> Block:
+    if _SURPLUS in table.column_names and _longest(table[_SURPLUS]):
+        raise pa.ArrowInvalid("text after the last separator")
+    columns = {name: _one(table[name]) for name in wanted}
+    numbers = np.arange(first_line, first_line + table.num_rows) if line_nos is None else line_nos
+    return Block(columns, table.num_rows, numbers, _Raw(original, first_line, numbers))
+
+
+def _longest(column: pa.ChunkedArray) -> bool:
+    return any(len(v) for chunk in column.chunks for v in chunk.unique().to_pylist())
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.string())
+
+
+class _Raw:
+    """The raw bytes of a row, found when somebody asks."""
+
+    def __init__(self, original: bytes, first_line: int, line_nos: np.ndarray) -> None:
+        self._original = original
+        self._first_line = first_line
+        self._line_nos = line_nos
+        self._lines: list[bytes] | None = None
+
+    def __call__(self, row: int) -> bytes:
+        if self._lines is None:
+            self._lines = self._original.split(b"\n")
+        return self._lines[int(self._line_nos[row]) - self._first_line].removesuffix(b"\r")
+
+
+def _line_by_line(
+    utf8: bytes, original: bytes, first_line: int, names: list[str], wanted: list[str], separator: str, surplus: bool
+) -> Block:
+    """Set aside the lines that cannot be cut and cut the others."""
+    raw = lines_of(original)
+    fields = len(names)
+    sep = separator.encode()
+    good: list[bytes] = []
+    numbers: list[int] = []
+    broken: list[Broken] = []
+    for i, line in enumerate(lines_of(utf8)):
+        if line.count(sep) + 1 != fields or (surplus and not line.endswith(sep)):
+            broken.append(Broken(first_line + i, raw[i], "ROW-FIELDS"))
+        elif any(c < 32 and c != sep[0] for c in line):
+            broken.append(Broken(first_line + i, raw[i], "TEXT-CONTROL"))
+        else:
+            good.append(line)
+            numbers.append(first_line + i)
+    if good:
+        table = read_csv(b"\n".join(good) + b"\n", names, wanted, separator)
+    else:
+        table = pa.table({name: pa.array([], pa.string()) for name in wanted})
+    block = _block(table, wanted, original, first_line, np.array(numbers, np.int64))
+    block.broken = broken
+    return block

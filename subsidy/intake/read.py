@@ -1,0 +1,420 @@
+"""Read one file: bytes in, an `Intake` out. Nothing is written but scratch files; what is known comes through `Context`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from cryptography.hazmat.primitives import hashes
+
+from subsidy.errors import Finding
+from subsidy.facts.schema import TABLES
+from subsidy.intake.arrival import Arrival
+from subsidy.intake.book import Booking, Earlier, book
+from subsidy.intake.cells import parse
+from subsidy.intake.context import Context, KnownFile
+from subsidy.intake.delivery import Chunk, Delivery, Identity, Sheet
+from subsidy.intake.faults import FAULTS, FileRefused, finding, refuse
+from subsidy.intake.opening import open_delivery
+from subsidy.intake.parents import Parents
+from subsidy.intake.profile import Profile, Profiles, TableSpec
+from subsidy.intake.release import Superseded, release_open
+from subsidy.intake.result import Counts, Intake, QuarantineRow, Release, TableResult
+from subsidy.intake.rows import Checked, check_block
+from subsidy.intake.spool import Spool
+from subsidy.money import format_yuan, parse_yuan
+
+_CHUNK = 1 << 20
+_RANGE_BYTES = 64 << 20
+
+
+def read(
+    arrival: Arrival, profiles: Profiles, context: Context, *, file_no: int, known_on: date, scratch: Path | None = None,
+    accept: frozenset[str] = frozenset(), workers: int = 2,
+) -> Intake:
+    """Read the file of `arrival` as register number `file_no`, known on the business date `known_on`.
+
+    `accept`: soft file faults (``FILE-WITHDRAWALS``, ``FILE-OLDER``) that a person has released. `scratch`: folder for spill files.
+    `workers`: threads that parse; the result does not depend on them. A fault of the file as a whole gives state ``refused`` or
+    ``held``, never an exception; OSError only when the file cannot be opened at all.
+    """
+    profile = profiles.profiles.get(arrival.profile)
+    reading = _Reading(arrival, profile, profiles, context, file_no, known_on, scratch, accept)
+    with ThreadPoolExecutor(max(1, workers)) as pool, ThreadPoolExecutor(1) as hashing:
+        sums = hashing.submit(_digests, arrival.path, _algorithms(profile))
+        try:
+            if profile is None:
+                raise refuse("FILE-UNKNOWN", file_name=arrival.name)
+            _book(reading, pool, sums)
+        except FileRefused as refused:
+            reading.refuse(refused.findings)
+        finally:
+            if reading.delivery is not None:
+                reading.delivery.close()
+        digests = sums.result()
+    return reading.result(digests)
+
+
+def _book(reading: _Reading, pool: ThreadPoolExecutor, sums: Future[dict[str, str]]) -> None:
+    profile, arrival, context = reading.profile, reading.arrival, reading.context
+    assert profile is not None
+    delivery, said = open_delivery(arrival.path, arrival.companions, profile)
+    reading.delivery = delivery
+    identity = reading.identity = delivery.identity
+    reading.versions = [f for f in context.versions(identity.text) if f.file_no != reading.file_no]
+    same = next((f for f in reading.versions if f.state in ("booked", "held") and f.sha256 == sums.result()["sha256"]), None)
+    if same is not None and not (same.state == "held" and reading.accept):
+        reading.duplicate(same)
+        return
+    if identity.business_date > reading.known_on:
+        raise refuse("FILE-DATE", value=identity.business_date.isoformat())
+    _agrees_with_name(arrival, profile, delivery)
+    for sheet in delivery.sheets:
+        if sheet.mode == "full" and sheet.spec.replaces == "table":
+            latest = context.latest_full(sheet.spec.table.name)
+            if latest is not None and latest > identity.business_date and "FILE-OLDER" not in reading.accept:
+                reading.hold(finding("FILE-OLDER", table=sheet.spec.table.code))
+    # Parents before children, whatever their order in the file.
+    order = list(TABLES)
+    for sheet in sorted(delivery.sheets, key=lambda s: order.index(s.spec.table.name)):
+        reading.take(sheet, pool)
+    for algorithm, declared in said.digests:
+        if sums.result()[algorithm] != declared:
+            raise refuse("FILE-DIGEST", algorithm=algorithm.upper())
+    if arrival.size and arrival.path.stat().st_size != arrival.size:
+        raise refuse("FILE-CHANGED")
+    reading.release()
+
+
+def _agrees_with_name(arrival: Arrival, profile: Profile, delivery: Delivery) -> None:
+    said = profile.match(arrival.name) or {}
+    identity = delivery.identity
+    content = {"table": identity.tables, "date": f"{identity.business_date:%Y%m%d}", "sequence": identity.sequence}
+    labels = {"table": "表", "date": "业务日期", "sequence": "批次号"}
+    for part, text in said.items():
+        if text != content[part]:
+            raise refuse("FILE-NAME", field=labels[part], name=text, content=content[part])
+
+
+def _algorithms(profile: Profile | None) -> set[str]:
+    wanted = {"sha256"}
+    if profile is not None and profile.digest is not None:
+        wanted.add(profile.digest.algorithm)
+    if profile is not None and profile.flag is not None and profile.flag.digest_key:
+        wanted.add(profile.flag.algorithm)
+    return wanted
+
+
+def _digests(path: Path, algorithms: set[str]) -> dict[str, str]:
+    sha = hashlib.sha256()
+    sm3 = hashes.Hash(hashes.SM3()) if "sm3" in algorithms else None
+    with path.open("rb") as handle:
+        while piece := handle.read(_CHUNK):
+            sha.update(piece)
+            if sm3 is not None:
+                sm3.update(piece)
+    found = {"sha256": sha.hexdigest()}
+    if sm3 is not None:
+        found["sm3"] = sm3.finalize().hex()
+    return found
+
+
+@dataclass
+class _Reading:
+    """The state of reading one file."""
+
+    arrival: Arrival
+    profile: Profile | None
+    profiles: Profiles
+    context: Context
+    file_no: int
+    known_on: date
+    scratch: Path | None
+    accept: frozenset[str]
+    delivery: Delivery | None = None
+    identity: Identity | None = None
+    versions: list[KnownFile] = field(default_factory=list)
+    state: Any = "booked"
+    tables: dict[str, TableResult] = field(default_factory=dict)
+    quarantined: list[QuarantineRow] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    unlisted: int = 0
+    releases: list[Release] = field(default_factory=list)
+    superseded: dict[str, Superseded] = field(default_factory=dict)
+    message: str = ""
+    _parents: dict[str, Parents] = field(default_factory=dict)
+
+    # --- lineage -----------------------------------------------------------------------------------------------------
+
+    def parents(self, table: str) -> Parents:
+        """Known rows of a parent table, with those that this file has just brought or released."""
+        if table not in self._parents:
+            known = [self.context.parents(table)]
+            if table in self.tables:
+                key = TABLES[table].key[0]
+                for part in self.tables[table].facts.parts():
+                    live = part.filter(pa.compute.invert(part["withdrawn"]))
+                    known.append(pa.table({"key": live[key], "contract_no": live["contract_no"]}))
+            self._parents[table] = Parents(pa.concat_tables(known))
+        return self._parents[table]
+
+    def changed(self, table: str) -> None:
+        """Facts of `table` were added: look its rows up anew."""
+        self._parents.pop(table, None)
+
+    # --- one table ---------------------------------------------------------------------------------------------------
+
+    def take(self, sheet: Sheet, pool: ThreadPoolExecutor) -> None:
+        """Parse, check, compare and book one table."""
+        spec, profile = sheet.spec, self.profile
+        assert profile is not None and self.identity is not None
+        ranges = 1
+        # The key of a change does not say where its row belongs: keep such tables in one range.
+        if spec.table.name != "change":
+            while ranges < 256 and self.arrival.path.stat().st_size > ranges * _RANGE_BYTES:
+                ranges *= 2
+        incoming = Spool(_incoming_schema(spec), self.scratch, ranges)
+        counts, totals, unread = Counts(), dict[str, int](), dict[str, int]()
+        quarantined: list[QuarantineRow] = []
+        try:
+            for checked in self._checked(sheet, pool):
+                counts.rows_in += checked.rows_in
+                for into, what in ((totals, checked.totals), (unread, checked.unread)):
+                    for code, value in what.items():
+                        into[code] = into.get(code, 0) + value
+                quarantined += checked.quarantined
+                if len(quarantined) > profile.limits.quarantined_rows:
+                    raise refuse("FILE-BAD-ROWS", table=spec.table.code, limit=profile.limits.quarantined_rows)
+                self._note(checked.findings)
+                incoming.add(checked.rows.select(incoming.schema.names))
+            self._control(sheet, counts.rows_in, totals, unread)
+            booking = self._booked(spec, incoming, quarantined)
+        finally:
+            incoming.close()
+        counts = self._count(spec, booking, counts, quarantined)
+        self.quarantined += sorted(quarantined, key=lambda q: q.line_no)
+        self.tables[spec.table.name] = TableResult(
+            spec.table.name, spec.table.code, counts, booking.facts, spec.unprotected, totals
+        )
+        self.superseded[spec.table.name] = Superseded(
+            spec.mode, pa.concat_tables(booking.keys) if booking.keys else None, frozenset(q.key for q in quarantined if q.key is not None)
+        )
+        self.changed(spec.table.name)
+
+    def _checked(self, sheet: Sheet, pool: ThreadPoolExecutor) -> Iterator[Checked]:
+        """Chunks checked in threads, in file order, a few at a time."""
+        if sheet.spec.table.parent is not None:
+            self.parents(sheet.spec.table.parent[1])
+        if sheet.spec.table.name in ("agreement", "account"):
+            self.parents(sheet.spec.table.name)
+        waiting: deque[Future[Checked]] = deque()
+        for chunk in sheet.chunks:
+            waiting.append(pool.submit(self._check, chunk, sheet.spec))
+            if len(waiting) > 3:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _check(self, chunk: Chunk, spec: TableSpec) -> Checked:
+        assert self.profile is not None and self.identity is not None
+        return check_block(chunk.parse(), spec, self.profile, self, self.identity.business_date, self.arrival.name, self.file_no)
+
+    def _control(self, sheet: Sheet, rows: int, totals: Mapping[str, int], unread: Mapping[str, int]) -> None:
+        """Rows and totals against what the sender declared."""
+        profile, code, control = self.profile, sheet.spec.table.code, sheet.control
+        assert profile is not None
+        faults: list[Finding] = []
+        if control.rows is not None and control.rows != rows:
+            faults.append(finding("FILE-ROWS", table=code, declared=control.rows, counted=rows))
+        for column in sheet.spec.amounts:
+            assert column.column is not None
+            name = column.column.code
+            if control.sums is None or name not in control.sums:
+                continue
+            declared = _total(control.sums[name].strip(" "), profile)
+            if unread.get(name, 0):
+                if set(column.protection) <= {"total", "none"}:
+                    faults.append(finding("FILE-UNVERIFIED", table=code, field=name, count=unread[name]))
+            elif declared != totals.get(name, 0):
+                faults.append(
+                    finding(
+                        "FILE-TOTAL", table=code, field=name, column=column.name, declared=control.sums[name].strip(" "),
+                        counted=_as_written(totals.get(name, 0), profile),
+                    )
+                )
+        if faults:
+            raise FileRefused(*faults)
+
+    def _booked(self, spec: TableSpec, incoming: Spool, quarantined: list[QuarantineRow]) -> Booking:
+        assert self.identity is not None
+        earlier = Earlier(
+            tuple(f.file_no for f in self.versions if f.state == "booked"),
+            frozenset(q.key for q in quarantined if q.key is not None),
+            sum(q.key is None for q in quarantined),
+        )
+        wanted = bool(self.context.open_quarantine(spec.table.name))
+        return book(incoming, spec, self.context, self.known_on, self.file_no, self.identity.business_date, earlier, wanted)
+
+    def _count(self, spec: TableSpec, booking: Booking, counts: Counts, quarantined: list[QuarantineRow]) -> Counts:
+        """Settle counts, findings and the quarantine of rows that conflict."""
+        profile, table = self.profile, spec.table
+        assert profile is not None
+        raws = self._raw_of(spec, set(booking.differing)) if booking.differing else {}
+        for line in sorted(booking.differing):
+            raw, key = raws[line]
+            found = self._place(finding("KEY-DIFFERS", table=table.code, line_no=line))
+            self._note([found])
+            quarantined.append(QuarantineRow(table.name, line, raw, found.code, "", "", found.what, found.todo, key))
+        if len(quarantined) > profile.limits.quarantined_rows:
+            raise refuse("FILE-BAD-ROWS", table=table.code, limit=profile.limits.quarantined_rows)
+        self._note(self._place(finding("KEY-DUPLICATE", table=table.code, line_no=line)) for line in sorted(booking.duplicates))
+        self._note(self._place(finding("ROW-OLDER", table=table.code, line_no=line)) for line in sorted(booking.older))
+        if booking.unsure:
+            unread = sum(q.key is None for q in quarantined)
+            self._note([finding("WITHDRAWAL-UNSURE", table=table.code, count=unread, absent=booking.unsure)])
+        checks = profile.checks
+        allowed = max(checks.withdrawal_free_rows, booking.live * checks.withdrawal_limit_percent // 100)
+        if booking.withdrawn > allowed and "FILE-WITHDRAWALS" not in self.accept:
+            self.hold(
+                finding(
+                    "FILE-WITHDRAWALS", table=table.code, count=booking.withdrawn, live=booking.live,
+                    percent=checks.withdrawal_limit_percent,
+                )
+            )
+        result = booking.counts
+        result.rows_in, result.quarantined, result.withdrawn = counts.rows_in, len(quarantined), booking.withdrawn
+        result.tie()
+        return result
+
+    def _raw_of(self, spec: TableSpec, lines: set[int]) -> dict[int, tuple[bytes, tuple[str, ...] | None]]:
+        """Raw bytes and key of single lines, found by reading the file once more."""
+        assert self.profile is not None
+        delivery, _ = open_delivery(self.arrival.path, self.arrival.companions, self.profile)
+        found: dict[int, tuple[bytes, tuple[str, ...] | None]] = {}
+        try:
+            sheet = next(s for s in delivery.sheets if s.spec.table.name == spec.table.name)
+            for chunk in sheet.chunks:
+                block = chunk.parse()
+                for row, line in enumerate(block.line_nos.tolist()):
+                    if line in lines:
+                        columns = [spec.table.column(name) for name in spec.table.key]
+                        values = [parse(c, block.columns[c.code].slice(row, 1), self.profile).values[0].as_py() for c in columns]
+                        found[line] = (block.raw(row), tuple(str(v) for v in values))
+        finally:
+            delivery.close()
+        return found
+
+    # --- outcomes ----------------------------------------------------------------------------------------------------
+
+    def release(self) -> None:
+        """Release what lay in quarantine and is settled by this file."""
+        assert self.profile is not None and self.identity is not None
+        if self.state == "held":
+            return
+        for name, table in TABLES.items():
+            open_rows = [r for r in self.context.open_quarantine(name) if r.file_no != self.file_no]
+            if not open_rows:
+                continue
+            outcome = release_open(
+                open_rows, table, self.profiles, self.context, self, self.identity.text, self.superseded.get(name), self.known_on
+            )
+            self.releases += outcome.releases
+            if outcome.facts is not None and outcome.facts.num_rows:
+                result = self.tables.get(name)
+                if result is None:
+                    result = TableResult(name, table.code, Counts(), Spool(table.arrow, self.scratch, 1))
+                    self.tables[name] = result
+                result.facts.add(outcome.facts)
+                result.counts.released += outcome.facts.num_rows
+                self.changed(name)
+        self.releases.sort(key=lambda r: r.quarantine_no)
+
+    def refuse(self, findings: tuple[Finding, ...]) -> None:
+        """Refuse the file whole: nothing of it is booked."""
+        self._drop()
+        self.state = "refused"
+        self.message = "；".join(dict.fromkeys(f.what for f in findings))
+        self.findings = [*(self._place(f) for f in findings), *self.findings]
+
+    def hold(self, found: Finding) -> None:
+        """Hold the file for a person: nothing of it is booked yet."""
+        self.state = "held"
+        self.message = f"{self.message}；{found.what}".lstrip("；")
+        self._note([self._place(found)])
+
+    def duplicate(self, same: KnownFile) -> None:
+        """The same bytes are known already."""
+        self.state = "duplicate"
+        found = self._place(finding("FILE-DUPLICATE", version=same.version))
+        self.message = found.what
+        self.findings = [found]
+
+    def _drop(self) -> None:
+        for table in self.tables.values():
+            table.facts.close()
+        self.tables, self.quarantined, self.releases = {}, [], []
+
+    def _place(self, found: Finding) -> Finding:
+        return Finding(
+            found.code, found.severity, found.what, found.todo, self.file_no, found.file_name or self.arrival.name, found.table,
+            found.line_no, found.field, found.value, found.rule,
+        )
+
+    def _note(self, found: Any) -> None:
+        limit = self.profile.limits.findings_listed if self.profile is not None else 1
+        for one in found:
+            if len(self.findings) < limit:
+                self.findings.append(one)
+            else:
+                self.unlisted += 1
+
+    def result(self, digests: dict[str, str]) -> Intake:
+        """What was found, as a value."""
+        if self.state != "booked":
+            self._drop()
+        identity = self.identity
+        last = max((f.version for f in self.versions if f.state in ("booked", "held")), default=0)
+        version = last + 1 if self.state in ("booked", "held") else next(
+            (f.version for f in self.versions if f.sha256 == digests["sha256"] and f.state in ("booked", "held")), 0
+        )
+        return Intake(
+            file_name=self.arrival.name, profile=self.arrival.profile, state=self.state, identity=identity.text if identity else "",
+            version=version, business_date=identity.business_date if identity else None, file_no=self.file_no, known_on=self.known_on,
+            sha256=digests["sha256"], bytes=self.arrival.path.stat().st_size,
+            companions=tuple((p.name, _digests(p, set())["sha256"]) for _, p in sorted(self.arrival.companions.items())),
+            tables=self.tables, quarantined=self.quarantined, findings=self.findings, findings_unlisted=self.unlisted,
+            releases=self.releases, message=self.message,
+        )
+
+
+def _total(text: str, profile: Profile) -> int | None:
+    """A declared total in fen, written like the amounts it sums but longer; None when it is no amount."""
+    if profile.units.amount == "fen":
+        pattern = r"-?[0-9]{1,30}" if profile.form == "fixed" else r"-?(0|[1-9][0-9]{0,29})"
+        return int(text) if re.fullmatch(pattern, text) else None
+    try:
+        return parse_yuan(text)
+    except ValueError:
+        return None
+
+
+def _as_written(total_fen: int, profile: Profile) -> str:
+    return str(total_fen) if profile.units.amount == "fen" else format_yuan(total_fen)
+
+
+def _incoming_schema(spec: TableSpec) -> pa.Schema:
+    """Typed columns of the table, then line and bucket."""
+    meta = {"line_no": pa.int32(), "bucket": pa.int16()}
+    fields = [f for f in spec.table.arrow if f.name in {c.name for c in spec.table.columns}]
+    return pa.schema([*fields, *(pa.field(n, t) for n, t in meta.items())])
+
+
+__all__ = ["FAULTS", "read"]
