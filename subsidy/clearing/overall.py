@@ -148,7 +148,10 @@ def _state(conn: Connection, policy: CentrePolicy, period: str) -> str:
     state = conn.execute(sa.select(s.c.state).where(s.c.centre == policy.centre, s.c.period == period)).scalar_one_or_none()
     if state is not None:
         return str(state)
-    return "missing" if settles_in(policy, period) else "none"
+    try:
+        return "missing" if settles_in(policy, period) else "none"
+    except TerminalError:  # a calendar that does not reach the month: whether the centre settles in it cannot be known
+        return "missing"
 
 
 def _position(conn: Connection, policy: CentrePolicy, period: str, state: str, on: date | None) -> Position:

@@ -33,7 +33,7 @@ from subsidy.clearing.batches import (
 from subsidy.clearing.profiles import Layout, Outbound, fill, load
 from subsidy.errors import TerminalError
 from subsidy.facts.store import Store
-from subsidy.ledger import lease, postings, tables
+from subsidy.ledger import lease, postings, tables, verify
 from subsidy.ledger.database import Database
 from subsidy.ledger.journal import RunRef
 from subsidy.policy.model import CentrePolicy
@@ -199,6 +199,14 @@ def _refuse(conn: Connection, policy: CentrePolicy, outbound: Outbound, row: dic
         )
     if stored_content_hash(conn, policy, outbound, period) != row["content_hash"]:
         raise changed(policy, period)
+    broken = [finding for finding in verify.verify(conn, policy.centre, run_no=row["run_no"]) if finding.severity == "error"]
+    if broken:
+        raise TerminalError(
+            "PUBLISH-BROKEN",
+            f"{policy.short_name} 的账簿核验不通过 {len(broken)} 项，第一项：[{broken[0].code}] {broken[0].what}",
+            "没有发布任何文件。",
+            broken[0].todo,
+        )
 
 
 def _files(db: Database, conn: Connection, policy: CentrePolicy, outbound: Outbound, batch: Batch) -> list[_File]:
