@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import openpyxl
-from openpyxl.cell.cell import Cell
 from openpyxl.formatting.rule import CellIsRule
 from openpyxl.styles import Alignment, Border, Font, PatternFill, Side
 from openpyxl.utils import get_column_letter
@@ -52,7 +51,10 @@ def write(book: Book, path: Path) -> str:
     first = workbook.active
     assert first is not None
     parts = [part for sheet in book.sheets for part in _parts(sheet)]
-    places = {sheet.title: _places([p for p in parts if p.title.rstrip("0123456789") == sheet.title or p.title == sheet.title]) for sheet in book.sheets}
+    places = {
+        sheet.title: _places([p for p in parts if p.title.rstrip("0123456789") == sheet.title or p.title == sheet.title])
+        for sheet in book.sheets
+    }
     _cover(first, book.cover, fingerprint(book.sheets))
     for part in parts:
         _sheet(workbook.create_sheet(part.title), part)
@@ -112,11 +114,10 @@ def shown(value: Value, column: Column) -> Any:
     return value
 
 
-def _set(cell: Cell, value: Any, kind: str, *, bold: bool = False) -> None:
+def _set(cell: Any, value: Any, kind: str, *, bold: bool = False) -> None:
     if kind == "text" and value is not None:
         cell.value = str(value)
         cell.data_type = "s"
-        cell.quotePrefix = True if str(value)[:1] in "=+-@" else None  # type: ignore[assignment]
     else:
         cell.value = value
     cell.number_format = FORMATS[kind]
@@ -139,12 +140,17 @@ def _sheet(ws: Worksheet, sheet: Sheet) -> None:
         ws.column_dimensions[get_column_letter(i)].width = column.width
     for r, row in enumerate(sheet.rows, start=LABEL_ROW + 1):
         for c, (value, column) in enumerate(zip(row, sheet.columns, strict=True), start=1):
-            _set(ws.cell(r, c), shown(value, column), column.kind)  # type: ignore[arg-type]
+            _set(ws.cell(r, c), shown(value, column), column.kind)
     last = LABEL_ROW + max(1, len(sheet.rows))
     if any(c.total for c in sheet.columns):
         for c, column in enumerate(sheet.columns, start=1):
             cell = ws.cell(last + 1, c)
-            _set(cell, shown(sheet.total(column.label), column) if column.total else ("合计" if c == 1 else None), column.kind if column.total else "text", bold=True)  # type: ignore[arg-type]
+            _set(
+                cell,
+                shown(sheet.total(column.label), column) if column.total else ("合计" if c == 1 else None),
+                column.kind if column.total else "text",
+                bold=True,
+            )
             cell.fill = TOTAL_FILL
     ws.freeze_panes = ws.cell(LABEL_ROW + 1, 1)
     ws.auto_filter.ref = f"A{LABEL_ROW}:{get_column_letter(len(sheet.columns))}{last}"
@@ -156,7 +162,7 @@ def _print_layout(ws: Worksheet) -> None:
     ws.page_setup.paperSize = 9
     ws.page_setup.fitToWidth = 1
     ws.page_setup.fitToHeight = 0
-    ws.sheet_properties.pageSetUpPr.fitToPage = True  # type: ignore[union-attr]
+    ws.sheet_properties.pageSetUpPr.fitToPage = True
     ws.print_title_rows = f"1:{LABEL_ROW}"
     ws.oddFooter.center.text = "第 &P 页 共 &N 页"
     ws.oddFooter.left.text = "&A"
@@ -195,11 +201,17 @@ def _cover(ws: Worksheet, cover: Cover, print_: str) -> None:
     ws.page_setup.paperSize = 9
     ws.page_setup.fitToWidth = 1
     ws.page_setup.fitToHeight = 1
-    ws.sheet_properties.pageSetUpPr.fitToPage = True  # type: ignore[union-attr]
+    ws.sheet_properties.pageSetUpPr.fitToPage = True
 
 
 def _ties(ws: Worksheet, ties: Sequence[Tie], places: dict[str, dict[str, list[str]]]) -> None:
-    columns = (Column("勾稽项目", width=48), Column("账簿金额", "money", 18), Column("报表金额（公式）", "money", 18), Column("差额", "money", 14), Column("结果", width=10))
+    columns = (
+        Column("勾稽项目", width=48),
+        Column("账簿金额", "money", 18),
+        Column("报表金额（公式）", "money", 18),
+        Column("差额", "money", 14),
+        Column("结果", width=10),
+    )
     ws["A1"].value = "勾稽表"
     ws["A1"].font = Font(name=FONT, size=14, bold=True)
     ws["A2"].value = "账簿金额取自账簿；报表金额由本工作簿各表按公式相加；差额不为零即变红，不得付款。"
@@ -211,9 +223,7 @@ def _ties(ws: Worksheet, ties: Sequence[Tie], places: dict[str, dict[str, list[s
     for r, tie in enumerate(ties, start=LABEL_ROW + 1):
         _set(ws.cell(r, 1), tie.label, "text")
         _set(ws.cell(r, 2), shown(tie.ledger_fen, columns[1]), "money")
-        formula = "".join(
-            f"{'+' if sign > 0 else '-'}SUM({','.join(places[title][label])})" for sign, title, label in tie.terms
-        )
+        formula = "".join(f"{'+' if sign > 0 else '-'}SUM({','.join(places[title][label])})" for sign, title, label in tie.terms)
         for c, text in ((3, f"=ROUND({formula.removeprefix('+')},2)"), (4, f"=ROUND(B{r}-C{r},2)"), (5, f'=IF(D{r}=0,"相符","不符")')):
             _set(ws.cell(r, c), text, "money" if c < 5 else "text")
             ws.cell(r, c).value = text

@@ -1,0 +1,88 @@
+"""``subsidy night``: a whole night, or one step of it, from a shell.
+
+The shell cannot approve; a settlement that waits ends with exit code 5.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import sys
+import time
+from datetime import date
+from typing import Any
+
+from subsidy.money import format_yuan
+from subsidy.night import api
+from subsidy.settings import load_settings
+
+DONE, WAITING = 0, 5
+
+
+def register(subparsers: Any) -> None:
+    """Add ``night``, ``preview`` and ``results``."""
+    night = subparsers.add_parser(
+        "night", help="运行一个中心的一夜，或其中一步", description="运行一个中心的一夜；已完成的步骤不会重复入账。"
+    )
+    night.add_argument("--centre", required=True, help="中心目录名，如 hangzhou")
+    night.add_argument("--date", required=True, type=date.fromisoformat, help="业务日期，如 2026-09-19")
+    night.add_argument("--step", choices=[name for name, _, _ in api.STEPS], help="只运行这一步（当夜必须已经打开）")
+    night.add_argument("--json", action="store_true", help="结果以 JSON 输出")
+    night.set_defaults(run=run_night)
+    preview = subparsers.add_parser("preview", help="预演：按今天的规则和数据会改什么，不写入")
+    preview.add_argument("--centre", required=True, help="中心目录名")
+    preview.add_argument("--date", required=True, type=date.fromisoformat, help="业务日期")
+    preview.add_argument("--json", action="store_true", help="结果以 JSON 输出")
+    preview.set_defaults(run=run_preview)
+    results = subparsers.add_parser("results-night", help="读取银行的回盘、流水和查询应答文件")
+    results.add_argument("--centre", required=True, help="中心目录名")
+    results.add_argument("--date", required=True, type=date.fromisoformat, help="业务日期")
+    results.add_argument("--json", action="store_true", help="结果以 JSON 输出")
+    results.set_defaults(run=run_results)
+
+
+def actor() -> str:
+    """Who sits at the shell."""
+    return f"shell:{getpass.getuser()}"
+
+
+def run_night(args: argparse.Namespace) -> int:
+    """Run the steps with a progress bar on standard error."""
+    settings = load_settings()
+    opened = api.open_night(settings, args.centre, args.date, actor())
+    results: dict[str, Any] = {"open_night": opened}
+    steps = [(name, label) for name, label, _ in api.STEPS if args.step in (None, name)]
+    for at, (name, label) in enumerate(steps):
+        started = time.perf_counter()
+        bar = "█" * at + "░" * (len(steps) - at)
+        print(f"\r{bar} {label}…", end="", file=sys.stderr, flush=True)
+        results[name] = api.step(settings, args.centre, opened["run_no"], name)
+        print(f"\r{'█' * (at + 1)}{'░' * (len(steps) - at - 1)} {label} {time.perf_counter() - started:.1f} 秒", file=sys.stderr)
+    if args.json:
+        print(json.dumps(results, ensure_ascii=False, default=str))
+    else:
+        for name, result in results.items():
+            print(f"{name}: " + "，".join(f"{k}={v}" for k, v in result.items()))
+    waiting = api.pending_settlement(settings, args.centre)
+    if waiting is None:
+        return DONE
+    print(
+        f"{waiting['period']} 期批次 {waiting['count']} 笔 {format_yuan(waiting['amount_fen'])} 元，等待审批；请在 Airflow 中由另一人审批。",
+        file=sys.stderr,
+    )
+    return WAITING
+
+
+def run_preview(args: argparse.Namespace) -> int:
+    """Print what a recompute would change."""
+    result = api.preview(load_settings(), args.centre, args.date)
+    print(json.dumps(result, ensure_ascii=False, default=str, indent=None if args.json else 2))
+    return DONE
+
+
+def run_results(args: argparse.Namespace) -> int:
+    """Read the banks' files once."""
+    result = api.read_results(load_settings(), args.centre, args.date, actor())
+    print(json.dumps(result, ensure_ascii=False, default=str, indent=None if args.json else 2))
+    return DONE

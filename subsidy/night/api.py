@@ -1,0 +1,155 @@
+"""What DAGs and shell call.
+
+Every function takes the settings and plain values and returns counts, ids and dates only: no rows, no personal data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+from subsidy.errors import TerminalError
+from subsidy.ledger import audit
+from subsidy.ledger.database import open_database
+from subsidy.night import bank, clock, context, opening, posting, proving, reporting, settling
+from subsidy.night import compute as computing
+from subsidy.night import recompute as recomputing
+from subsidy.night import take_in as taking
+from subsidy.night.context import Context
+from subsidy.settings import Settings
+
+Step = Callable[[Context, int], dict[str, Any]]
+
+#: The steps of a night in order, with what people call them.
+STEPS: tuple[tuple[str, str, Step], ...] = (
+    ("take_in", "接收文件", taking.take_in),
+    ("compute", "计算贴息", computing.compute),
+    ("check", "独立复算", computing.check),
+    ("post", "记账", posting.post),
+    ("verify", "核验账簿", proving.verify),
+    ("settle", "生成清算批次", settling.settle),
+    ("report", "出具报表", reporting.report),
+    ("close_night", "关闭当日", opening.close_run),
+)
+_BY_NAME = {name: step for name, _, step in STEPS}
+
+
+def open_night(settings: Settings, centre: str, business_date: date, actor: str, mode: str = "night", reason: str = "") -> dict[str, Any]:
+    """Open (or find again) the run of a business date. Returns run_no, business_date, policy_version, rerun."""
+    run = opening.open_run(settings, centre, business_date, actor, mode, reason)
+    return {"run_no": run.run_no, "business_date": str(run.business_date), "policy_version": run.policy_version, "rerun": run.closed}
+
+
+def step(settings: Settings, centre: str, run_no: int, name: str) -> dict[str, Any]:
+    """Run one step of an opened run under the centre's lease. BusyError when somebody else works on the centre."""
+    ctx = context.load(settings, centre, run_no)
+    with context.working(ctx.db, centre, f"{ctx.run.mode} {ctx.run.business_date} {name}") as token:
+        return _BY_NAME[name](ctx, token)
+
+
+def take_in(settings: Settings, centre: str, run_no: int) -> dict[str, Any]:
+    """Receive, check and book the complete files of the inbox."""
+    return step(settings, centre, run_no, "take_in")
+
+
+def compute(settings: Settings, centre: str, run_no: int) -> dict[str, Any]:
+    """Assess every touched agreement."""
+    return step(settings, centre, run_no, "compute")
+
+
+def check(settings: Settings, centre: str, run_no: int) -> dict[str, Any]:
+    """Compute every new or changed line a second time."""
+    return step(settings, centre, run_no, "check")
+
+
+def post(settings: Settings, centre: str, run_no: int) -> dict[str, Any]:
+    """Post the differences."""
+    return step(settings, centre, run_no, "post")
+
+
+def verify(settings: Settings, centre: str, run_no: int) -> dict[str, Any]:
+    """Prove the invariants over what the run touched and a rolling part of the rest."""
+    return step(settings, centre, run_no, "verify")
+
+
+def settle(settings: Settings, centre: str, run_no: int) -> dict[str, Any]:
+    """Build the settlement that is due, if any."""
+    return step(settings, centre, run_no, "settle")
+
+
+def report(settings: Settings, centre: str, run_no: int) -> dict[str, Any]:
+    """Write the workbook of the period."""
+    return step(settings, centre, run_no, "report")
+
+
+def close_night(settings: Settings, centre: str, run_no: int) -> dict[str, Any]:
+    """Close the run."""
+    return step(settings, centre, run_no, "close_night")
+
+
+def run_night(
+    settings: Settings, centre: str, business_date: date, actor: str, progress: Callable[[str, dict[str, Any]], None] | None = None
+) -> dict[str, dict[str, Any]]:
+    """A whole night from a shell. `progress` is told each step's Chinese name and result."""
+    opened = open_night(settings, centre, business_date, actor)
+    results = {"open_night": opened}
+    for name, label, _ in STEPS:
+        results[name] = step(settings, centre, opened["run_no"], name)
+        if progress is not None:
+            progress(label, results[name])
+    return results
+
+
+def preview(settings: Settings, centre: str, business_date: date) -> dict[str, Any]:
+    """What a recompute with today's rules and knowledge would change; writes nothing. Returns amounts, loans, lines, per cause."""
+    return recomputing.preview(settings, centre, business_date)
+
+
+def recompute(
+    settings: Settings, centre: str, business_date: date, actor: str, reason: str, approvals: list[dict[str, str]]
+) -> dict[str, Any]:
+    """Post what a recompute changes, on the open business date. When money changes it needs a reason and an approval by another person
+    (`approvals`: {person, answer, content_hash} as `preview` gave it). TerminalError ``RECOMPUTE-…`` otherwise."""
+    return recomputing.recompute(settings, centre, business_date, actor, reason, approvals)
+
+
+def pending_settlement(settings: Settings, centre: str, period: str | None = None) -> dict[str, Any] | None:
+    """The settlement that waits for people, None when none does.
+
+    Keys: period, content_hash, amount_fen, count, reasons, state, approvals_needed, settlement_on."""
+    return settling.pending(settings, centre, period)
+
+
+def answer_settlement(settings: Settings, centre: str, period: str, person: str, answer: str, content_hash: str) -> dict[str, Any]:
+    """Record a person's answer (approve | reject). Returns accepted, message, state."""
+    return settling.answer(settings, centre, period, person, answer, content_hash)
+
+
+def publish(settings: Settings, centre: str, period: str) -> dict[str, Any]:
+    """Publish the approved payment files of a period; again does nothing."""
+    return settling.publish(settings, centre, period)
+
+
+def read_results(settings: Settings, centre: str, business_date: date, actor: str) -> dict[str, Any]:
+    """Read result, movement and answer files of the banks."""
+    return bank.read_results(settings, centre, business_date, actor)
+
+
+def complete_period(settings: Settings, centre: str, business_date: date) -> str | None:
+    """The period up to `business_date` that is complete (published or empty) and was not announced before; None when none is."""
+    return settling.complete_period(settings, centre, business_date)
+
+
+def clear_month(settings: Settings, period: str) -> dict[str, Any]:
+    """Clear a month over all centres: a new numbered version when anything changed. Names the centres that are missing."""
+    return bank.clear_month(settings, period)
+
+
+def record_act(settings: Settings, centre: str, person: str, act: str, subject: str, reason: str) -> None:
+    """Append a human act to the audit chain."""
+    if not person:
+        raise TerminalError("AUDIT-NOBODY", "没有操作人。", "没有记录。", "以登录用户的身份操作。")
+    db = open_database(settings)
+    with db.transaction_system() as conn:
+        audit.record(conn, centre, person, act, subject, reason, clock.stamp())

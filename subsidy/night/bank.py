@@ -1,0 +1,45 @@
+"""Read what the banks answered, and clear a month over all centres."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import date
+from typing import Any
+
+import sqlalchemy as sa
+
+from subsidy.clearing import overall, profiles, results
+from subsidy.errors import TerminalError
+from subsidy.ledger import tables
+from subsidy.ledger.database import open_database
+from subsidy.night import context
+from subsidy.policy import PolicyError, centre_names, load_centre
+from subsidy.settings import Settings
+
+
+def read_results(settings: Settings, centre: str, business_date: date, actor: str) -> dict[str, Any]:
+    """Read the centre's result, movement and answer files under its lease; the last opened run gives the policy."""
+    db = open_database(settings)
+    with db.read() as conn:
+        run_no = conn.execute(sa.select(sa.func.max(tables.run.c.run_no)).where(tables.run.c.centre == centre)).scalar_one_or_none()
+    if run_no is None:
+        raise TerminalError("RESULT-NO-RUN", f"{centre} 还没有运行过。", "没有读取任何文件，银行文件留在原处。", "先运行该中心的夜间处理。")
+    ctx = context.load(settings, centre, int(run_no))
+    with context.working(db, centre, f"{actor}：读取回盘 {business_date}") as token:
+        counts = results.read_bank_files(
+            db, token, settings, ctx.policy, business_date, ctx.run.run_no, outbound=profiles.load(ctx.rules, centre)
+        )
+    return counts if isinstance(counts, dict) else asdict(counts)
+
+
+def clear_month(settings: Settings, period: str) -> dict[str, Any]:
+    """Clear `period` over all centre folders. A folder that cannot be loaded is named among the missing."""
+    db = open_database(settings)
+    policies, broken = [], []
+    for name in centre_names(settings.rules):
+        try:
+            policies.append(load_centre(settings.rules, name))
+        except PolicyError:
+            broken.append(name)
+    done = overall.clear(db, settings, policies, period, broken=broken)
+    return done if isinstance(done, dict) else asdict(done)

@@ -1,0 +1,150 @@
+"""Open and close a run: who runs what, on which policy, engine and knowledge."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from subsidy import ENGINE_VERSION
+from subsidy.calendar import settlements_due
+from subsidy.errors import BusyError, TerminalError
+from subsidy.facts.store import Store
+from subsidy.ledger import tables
+from subsidy.ledger.database import open_database
+from subsidy.night import clock, context
+from subsidy.night.context import Context, Run
+from subsidy.policy import CentrePolicy, load_centre, pack, working_days_of
+from subsidy.settings import Settings
+
+
+def open_run(settings: Settings, centre: str, business_date: date, actor: str, mode: str = "night", reason: str = "") -> Run:
+    """Open the night of `business_date`, or find it again: a rerun is the same run with what it pinned.
+
+    Refused: a date before the open business date that was never run (``NIGHT-PAST``), a night while an earlier one is not closed
+    (``NIGHT-OPEN``), a date without calendar or rates (``CAL-…``, ``POLICY-…``). BusyError while somebody else works.
+    """
+    db = open_database(settings)
+    with db.read() as conn:
+        found = night_of(conn, centre, business_date) if mode == "night" else None
+    if found is not None:
+        return found
+    policy = load_centre(settings.rules, centre)
+    _refuse_unknown_dates(policy, business_date)
+    archived = Store(settings.store_url).put_bytes(pack(settings.rules, centre))
+    with context.working(db, centre, f"{actor}：{business_date} {mode}") as token, db.transaction(centre, token) as conn:
+        found = night_of(conn, centre, business_date) if mode == "night" else None
+        if found is not None:
+            return found
+        _move_forward(conn, centre, business_date, mode)
+        run_no = db.next_numbers(conn, centre, "run", 1)
+        values: dict[str, Any] = {
+            "centre": centre,
+            "run_no": run_no,
+            "business_date": business_date,
+            "mode": mode,
+            "policy_version": policy.version,
+            "engine_version": ENGINE_VERSION,
+            "knowledge_date": business_date,
+            "knowledge_file_no": 0,
+            "state": "running",
+            "started_by": actor,
+            "reason": reason,
+            "started_at": clock.stamp(),
+        }
+        conn.execute(sa.insert(tables.run).values(**values))
+        run = context.run_of(values)
+        context.finish_step(conn, run, "open", {"policy_sha256": archived, "warnings": list(policy.warnings)})
+        return run
+
+
+def night_of(conn: Connection, centre: str, business_date: date) -> Run | None:
+    """The night run of a business date; None when it was never opened."""
+    t = tables.run
+    row = (
+        conn.execute(sa.select(t).where(t.c.centre == centre, t.c.business_date == business_date, t.c.mode == "night"))
+        .mappings()
+        .one_or_none()
+    )
+    return None if row is None else context.run_of(row)
+
+
+def open_date(conn: Connection, centre: str) -> date | None:
+    """The centre's open business date; None before its first night."""
+    t = tables.centre_state
+    return conn.execute(sa.select(t.c.open_business_date).where(t.c.centre == centre)).scalar_one_or_none()
+
+
+def _move_forward(conn: Connection, centre: str, business_date: date, mode: str) -> None:
+    reached = open_date(conn, centre)
+    if reached is not None and business_date < reached:
+        raise TerminalError(
+            "NIGHT-PAST",
+            f"{centre} 的营业日期已到 {reached}，不能再为更早的 {business_date} 开始新的处理。",
+            "没有改动任何数据；已记账的内容不会写到过去的日期。",
+            f"如需补充当时的文件，放入收件目录，由 {reached} 之后的夜间处理接收；如需查看差异，用“预演”。",
+        )
+    t = tables.run
+    waiting = conn.execute(
+        sa.select(t.c.business_date, t.c.started_by, t.c.started_at).where(
+            t.c.centre == centre, t.c.state == "running", t.c.mode.in_(("night", "recompute"))
+        )
+    ).first()
+    if waiting is not None:
+        raise BusyError(
+            "NIGHT-OPEN",
+            f"{centre} {waiting[0]} 的处理还没有完成（{waiting[1]} 于 {waiting[2]} 开始）。",
+            "没有改动任何数据。",
+            "先把那一天的流程运行完成（可直接重跑），再开始这一天。",
+        )
+    state = tables.centre_state
+    if reached is None:
+        conn.execute(sa.insert(state).values(centre=centre, open_business_date=business_date))
+    elif mode == "night":
+        conn.execute(sa.update(state).where(state.c.centre == centre).values(open_business_date=business_date))
+
+
+def _refuse_unknown_dates(policy: CentrePolicy, business_date: date) -> None:
+    try:
+        policy.rules_on(business_date)
+        policy.settlement_on(business_date)
+    except KeyError:
+        raise TerminalError(
+            "NIGHT-NO-POLICY",
+            f"{policy.short_name} 的规则没有覆盖 {business_date}。",
+            "没有改动任何数据。",
+            f"在 rules/{policy.centre}/policy.yaml 中补上这一天适用的版本。",
+        ) from None
+    days = working_days_of(policy)
+    days.is_working(business_date)
+    days.is_working(business_date + timedelta(days=1))
+    settlements_due(policy, days, policy.go_live, business_date)
+
+
+def close_run(ctx: Context, token: int) -> dict[str, Any]:
+    """Mark the run closed once its steps are done; again does nothing."""
+    with ctx.db.transaction(ctx.centre, token) as conn:
+        done = context.step_result(conn, ctx.run, "close")
+        if done is not None:
+            return done
+        missing = [
+            name
+            for name in ("take_in", "compute", "check", "post", "verify", "settle", "report")
+            if context.step_result(conn, ctx.run, name) is None
+        ]
+        if ctx.run.mode == "recompute":
+            missing = [name for name in missing if name not in ("take_in", "settle", "report")]
+        if missing:
+            raise TerminalError(
+                "NIGHT-INCOMPLETE",
+                f"{ctx.centre} {ctx.run.business_date} 还有步骤没有完成：{'、'.join(missing)}。",
+                "已完成的步骤都已保存。",
+                "清除并重跑未完成的任务。",
+            )
+        t = tables.run
+        conn.execute(
+            sa.update(t).where(t.c.centre == ctx.centre, t.c.run_no == ctx.run.run_no).values(state="closed", closed_at=clock.stamp())
+        )
+        return context.finish_step(conn, ctx.run, "close", {"run_no": ctx.run.run_no, "business_date": str(ctx.run.business_date)})

@@ -1,0 +1,88 @@
+"""Post: what is payable by now less what has been posted, one correction per line that changes, with its causes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from subsidy.entitlement.engine import assess
+from subsidy.ledger import postings
+from subsidy.ledger.postings import RunRef
+from subsidy.night import causes, context, line_store, manifest, register, touched
+from subsidy.night.context import Context
+from subsidy.night.touched import Group, Scope
+
+
+def run_ref(ctx: Context) -> RunRef:
+    """The run as the ledger names it."""
+    return RunRef(ctx.centre, ctx.run.run_no, ctx.run.business_date, ctx.run.policy_version)
+
+
+def chart(ctx: Context) -> Any:
+    """The chart of accounts in force on the run's business date."""
+    return ctx.policy.settlement_on(ctx.run.business_date).accounts
+
+
+def post(ctx: Context, token: int) -> dict[str, Any]:
+    """The step `post`, one transaction for the night. Counts and sums as `PostingResult` gives them."""
+    with ctx.db.read() as conn:
+        done = context.step_result(conn, ctx.run, "post")
+    if done is not None:
+        return done
+    sees = touched.scope(ctx)
+    with ctx.db.transaction(ctx.centre, token) as conn:
+        result = postings.post(conn, run_ref(ctx), ctx.policy.scheme, chart(ctx), parts(ctx, conn, sees))
+        register.add_findings(ctx.db, conn, ctx.run, "post", result.findings)
+        return context.finish_step(conn, ctx.run, "post", result.as_counts())
+
+
+def parts(ctx: Context, conn: Any, sees: Scope) -> Iterator[postings.Part]:
+    """What the ledger needs, group by group: all lines of the touched agreements, their openings, and the causes of what moves."""
+    for group in touched.groups(ctx, sees):
+        lines = line_store.known_lines(ctx.store, sees.known, group.buckets)
+        agreements = group.facts["agreement"]["agreement_no"].combine_chunks()
+        lines = lines.filter(pc.is_in(lines["agreement_no"], value_set=agreements))
+        moved = postings.preview(conn, ctx.centre, ctx.policy.scheme, lines, agreements, group.facts["opening"])
+        moved = moved.filter(pc.greater(moved["seq"], 0))
+        yield postings.Part(lines, agreements, group.facts["opening"], causes_of(ctx, sees, group, moved))
+
+
+def causes_of(ctx: Context, sees: Scope, group: Group, moved: pa.Table) -> pa.Table:
+    """Schema `causes.CAUSES`: why each already posted line changes."""
+    if moved.num_rows == 0:
+        return causes.CAUSES.empty_table()
+    names = sorted(set(moved["agreement_no"].to_pylist()))
+    contracts = causes.of_agreements(group.facts["agreement"], names)["contract_no"].combine_chunks()
+    facts = manifest.only_contracts(group.facts, contracts)
+    earlier = [s for s in sees.before if s not in sees.mine]
+    known = manifest.only_contracts(manifest.facts_of(ctx.store, earlier, ctx.run.business_date, group.buckets, sees.claimed), contracts)
+    existing = {name: causes.keys_of(known[name], touched.FACT_KEYS[name]) for name in group.changed}
+    arrived = causes.arrivals(facts, group.changed, existing)
+    boundaries = sorted({f for a in names for f, _, _ in arrived.get(a, [])[:-1]})
+    steps = (
+        (
+            file_no,
+            manifest.only_contracts(
+                manifest.facts_of(ctx.store, sees.before, ctx.run.business_date, group.buckets, sees.claimed, file_no), contracts
+            ),
+        )
+        for file_no in boundaries
+    )
+    default = "claim" if any(a in sees.moved for a in names) else "policy"
+    return causes.split(moved, arrived, steps, ctx.policy, default)
+
+
+def differences(ctx: Context) -> pa.Table:
+    """Schema of `postings.preview`: what assessing everything with the run's policy would change in the ledger; nothing is written."""
+    sees = replace(touched.scope(ctx), everything=True)
+    found = []
+    with ctx.db.read() as conn:
+        for group in touched.groups(ctx, sees):
+            lines = assess(group.facts, ctx.policy).lines
+            agreements = group.facts["agreement"]["agreement_no"].combine_chunks()
+            found.append(postings.preview(conn, ctx.centre, ctx.policy.scheme, lines, agreements, group.facts["opening"]))
+    return pa.concat_tables(found) if found else pa.table({})

@@ -1,0 +1,24 @@
+"""Verify: prove the invariants over what the run touched and a rolling part of the rest (handbook section 8)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from subsidy.ledger import verify as proofs
+from subsidy.night import context, register
+from subsidy.night.context import Context
+
+
+def verify(ctx: Context, token: int) -> dict[str, Any]:
+    """The step `verify`. A broken invariant is a finding and blocks settlement. Counts: broken."""
+    with ctx.db.read() as conn:
+        done = context.step_result(conn, ctx.run, "verify")
+    if done is not None and not done["broken"]:
+        return done
+    found = proofs.verify(ctx.db, ctx.centre, run_no=ctx.run.run_no)
+    result = {"broken": len(found)}
+    with ctx.db.transaction(ctx.centre, token) as conn:
+        register.add_findings(ctx.db, conn, ctx.run, "verify", found)
+        if done is not None:
+            return context.replace_step(conn, ctx.run, "verify", result)
+        return context.finish_step(conn, ctx.run, "verify", result)

@@ -1,0 +1,143 @@
+"""Settle: build what is due, ask people, publish what they approved, say when a period is complete."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import asdict
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+
+from subsidy.calendar import SettlementDates, settlements_due
+from subsidy.clearing import approval, payees, profiles
+from subsidy.clearing import publish as publishing
+from subsidy.clearing import settle as building
+from subsidy.errors import TerminalError
+from subsidy.ledger import tables
+from subsidy.ledger.database import open_database
+from subsidy.night import clock, context, line_store, manifest, register
+from subsidy.night.context import Context
+from subsidy.policy import working_days_of
+from subsidy.settings import Settings
+
+
+def settle(ctx: Context, token: int) -> dict[str, Any]:
+    """The step `settle`: build every settlement whose night has come and that was not built yet. Nothing is built while a line differs from
+    its second computation or an invariant is broken (TerminalError ``SETTLE-BLOCKED``)."""
+    with ctx.db.read() as conn:
+        done = context.step_result(conn, ctx.run, "settle")
+        checked = context.step_result(conn, ctx.run, "check") or {}
+        verified = context.step_result(conn, ctx.run, "verify") or {}
+    if done is not None:
+        return done
+    due = due_settlements(ctx)
+    if due and (checked.get("differences") or verified.get("broken")):
+        raise TerminalError(
+            "SETTLE-BLOCKED",
+            f"{ctx.policy.short_name} {due[0].period} 期不能生成清算批次：独立复算不一致 {checked.get('differences', 0)} 行，"
+            f"账簿核验不通过 {verified.get('broken', 0)} 项。",
+            "没有生成批次，没有付款；已记账的内容保留。",
+            "在看板打开本日的异常清单，逐项查明；改正后重跑本日。",
+        )
+    built = []
+    for dates in due:
+        built.append(_build(ctx, token, dates))
+    with ctx.db.transaction(ctx.centre, token) as conn:
+        return context.finish_step(conn, ctx.run, "settle", {"settlements": built})
+
+
+def due_settlements(ctx: Context) -> list[SettlementDates]:
+    """Settlements whose night is on or before the run's business date and that are not stored yet, oldest first."""
+    dated = settlements_due(ctx.policy, working_days_of(ctx.policy), ctx.policy.go_live, ctx.run.business_date)
+    with ctx.db.read() as conn:
+        t = tables.settlement
+        stored = set(conn.execute(sa.select(t.c.period).where(t.c.centre == ctx.centre)).scalars())
+    return [d for d in dated if d.period not in stored]
+
+
+def _build(ctx: Context, token: int, dates: SettlementDates) -> dict[str, Any]:
+    outbound = profiles.load(ctx.rules, ctx.centre)
+    known = _known(ctx)
+    parties, held = [], defaultdict[str, int](int)
+    for buckets in manifest.groups(known):
+        facts = manifest.facts_of(ctx.store, known, ctx.run.business_date, buckets, frozenset())
+        parties.append(payees.payees_on(facts, ctx.run.business_date))
+        lines = line_store.known_lines(ctx.store, known, buckets)
+        waiting = lines.filter(pc.and_(pc.equal(lines["outcome"], "hold"), pc.less_equal(lines["booked_on"], pa.scalar(dates.cutoff_on))))
+        for row in waiting.group_by("reason").aggregate([("entitled_fen", "sum")]).to_pylist():
+            held[row["reason"]] += row["entitled_fen_sum"]
+    with ctx.db.transaction(ctx.centre, token) as conn:
+        result = building.build(
+            conn, ctx.policy, ctx.run.run_no, dates, payees=pa.concat_tables(parties), outbound=outbound, held=dict(held)
+        )
+        register.add_findings(ctx.db, conn, ctx.run, "clearing", result.findings)
+        return result.counts()
+
+
+def _known(ctx: Context) -> list[Any]:
+    with ctx.db.read() as conn:
+        return manifest.segments(conn, ctx.centre, ctx.run.business_date, through_run=ctx.run.run_no)
+
+
+def pending(settings: Settings, centre: str, period: str | None) -> dict[str, Any] | None:
+    """The oldest settlement that waits for an answer (or the one of `period`, if it waits)."""
+    db = open_database(settings)
+    t, b = tables.settlement, tables.batch
+    query = sa.select(t).where(t.c.centre == centre, t.c.state.in_(("waiting", "held", "approved"))).order_by(t.c.period)
+    with db.read() as conn:
+        row = conn.execute(query if period is None else query.where(t.c.period == period)).mappings().first()
+        if row is None:
+            return None
+        sums = conn.execute(
+            sa.select(sa.func.coalesce(sa.func.sum(b.c.payment_count), 0), sa.func.coalesce(sa.func.sum(b.c.amount_fen), 0)).where(
+                b.c.centre == centre, b.c.period == row["period"], b.c.direction != "net"
+            )
+        ).one()
+        return {
+            "period": row["period"],
+            "content_hash": row["content_hash"],
+            "amount_fen": int(sums[1]),
+            "count": int(sums[0]),
+            "reasons": [building.REASONS.get(code, code) for code in json.loads(row["reasons"])],
+            "state": row["state"],
+            "approvals_needed": row["approvals_needed"],
+            "settlement_on": str(row["settlement_on"]),
+        }
+
+
+def answer(settings: Settings, centre: str, period: str, person: str, said: str, content_hash: str) -> dict[str, Any]:
+    """Record what a person answered; refused answers are recorded too and say why."""
+    if said not in ("approve", "reject"):
+        raise ValueError(said)
+    given = approval.answer(
+        open_database(settings), centre, period, person, "approve" if said == "approve" else "reject", content_hash, clock.stamp()
+    )
+    return {"accepted": given.accepted, "message": given.message, "state": given.state}
+
+
+def publish(settings: Settings, centre: str, period: str) -> dict[str, Any]:
+    """Publish the approved files of a period under the centre's lease."""
+    db = open_database(settings)
+    with db.read() as conn:
+        t = tables.settlement
+        run_no = conn.execute(sa.select(t.c.run_no).where(t.c.centre == centre, t.c.period == period)).scalar_one_or_none()
+    if run_no is None:
+        raise TerminalError("PUBLISH-NONE", f"{centre} 没有 {period} 期的清算批次。", "没有发布任何文件。", "先运行该期的夜间处理。")
+    ctx = context.load(settings, centre, int(run_no))
+    with context.working(db, centre, f"发布 {period}") as token:
+        published = publishing.publish(db, token, settings, ctx.policy, period, ctx.run.run_no, outbound=profiles.load(ctx.rules, centre))
+    return asdict(published)
+
+
+def complete_period(settings: Settings, centre: str, business_date: date) -> str | None:
+    """The newest period of the centre that is published or empty; None when there is none yet."""
+    t = tables.settlement
+    with open_database(settings).read() as conn:
+        row = conn.execute(
+            sa.select(t.c.period).where(t.c.centre == centre, t.c.state.in_(("published", "empty"))).order_by(t.c.period.desc()).limit(1)
+        ).scalar_one_or_none()
+    return row

@@ -1,0 +1,248 @@
+"""Take in: read the complete files of the inbox and book each in one transaction with everything that came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from subsidy.errors import Finding
+from subsidy.facts.schema import TABLES
+from subsidy.facts.store import Segment
+from subsidy.facts.view import sort_key
+from subsidy.intake.acknowledge import acknowledge
+from subsidy.intake.arrival import Arrival, arrived, expected, missing
+from subsidy.intake.context import KnownFile, StoreContext
+from subsidy.intake.profile import Profiles
+from subsidy.intake.profile_load import load_profiles
+from subsidy.intake.read import read
+from subsidy.intake.result import Intake, OpenRow
+from subsidy.ledger import tables
+from subsidy.night import claims, clock, context, manifest, register
+from subsidy.night.context import Context
+from subsidy.night.visible import show
+
+#: Folder beside the inbox files to which taken files move; the immutable copy lies in the store.
+TAKEN = "已接收"
+#: How long a file whose name follows no profile must not change before it is refused by name.
+QUIET_SECONDS = 60
+
+
+def take_in(ctx: Context, token: int) -> dict[str, Any]:
+    """The step `take_in`. Counts: files and rows in, booked, quarantined, duplicate, released; names of files missing at their deadline."""
+    with ctx.db.read() as conn:
+        done = context.step_result(conn, ctx.run, "take_in")
+    if done is not None:
+        return done
+    profiles = load_profiles(ctx.rules, ctx.centre)
+    inbox = ctx.settings.inbox(ctx.centre)
+    inbox.mkdir(parents=True, exist_ok=True)
+    work = ctx.settings.work(ctx.centre) / "intake"
+    work.mkdir(parents=True, exist_ok=True)
+    for arrival in arrived(inbox, profiles, QUIET_SECONDS, clock.seconds()):
+        _one(ctx, token, arrival, profiles, work)
+    with ctx.db.read() as conn:
+        missing = _missing(ctx, conn, profiles)
+        totals = _totals(conn, ctx)
+    with ctx.db.transaction(ctx.centre, token) as conn:
+        register.add_findings(ctx.db, conn, ctx.run, "intake", missing)
+        newest = conn.execute(sa.select(sa.func.max(tables.file.c.file_no)).where(tables.file.c.centre == ctx.centre)).scalar_one()
+        r = tables.run
+        conn.execute(sa.update(r).where(r.c.centre == ctx.centre, r.c.run_no == ctx.run.run_no).values(knowledge_file_no=int(newest or 0)))
+        return context.finish_step(conn, ctx.run, "take_in", {**totals, "missing": [f.file_name for f in missing]})
+
+
+def _one(ctx: Context, token: int, arrival: Arrival, profiles: Profiles, work: Path) -> None:
+    sha256 = ctx.store.put_file(arrival.path)
+    with ctx.db.read() as conn:
+        booked_here = _in_this_run(conn, ctx, sha256, arrival.name)
+        known, file_no = _known(ctx, conn), _next_file_no(conn, ctx.centre)
+    if booked_here is None:
+        with read(arrival, profiles, known, file_no=file_no, known_on=ctx.run.business_date, scratch=work) as result:
+            segments = _write_facts(ctx, result)
+            answer = ctx.store.put_bytes(acknowledge(result, profiles))
+            with ctx.db.transaction(ctx.centre, token) as conn:
+                _persist(ctx, conn, result, segments, answer, profiles)
+        booked_here = file_no
+    _acknowledge(ctx, token, booked_here)
+    _put_aside(ctx, arrival)
+
+
+def _next_file_no(conn: Connection, centre: str) -> int:
+    t = tables.counter
+    return int(conn.execute(sa.select(t.c.next_no).where(t.c.centre == centre, t.c.name == "file")).scalar_one_or_none() or 1)
+
+
+def _in_this_run(conn: Connection, ctx: Context, sha256: str, name: str) -> int | None:
+    """The number under which this run registered this very file before it was interrupted."""
+    t = tables.file
+    return conn.execute(
+        sa.select(sa.func.max(t.c.file_no)).where(
+            t.c.centre == ctx.centre, t.c.run_no == ctx.run.run_no, t.c.sha256 == sha256, t.c.name == name
+        )
+    ).scalar_one_or_none()
+
+
+def _known(ctx: Context, conn: Connection) -> StoreContext:
+    f, q, r = tables.file, tables.quarantine, tables.quarantine_release
+    files, full = [], []
+    for row in conn.execute(sa.select(f).where(f.c.centre == ctx.centre, f.c.state != "duplicate").order_by(f.c.file_no)).mappings():
+        detail = json.loads(row["detail"])
+        day = date.fromisoformat(detail["business_date"]) if detail.get("business_date") else row["known_on"]
+        files.append(KnownFile(int(row["file_no"]), row["sha256"], row["identity"], int(row["version"]), row["state"], day))
+        if row["state"] == "booked":
+            full += [(table, day) for table in detail.get("full", ())]
+    dates = {k.file_no: k.business_date for k in files}
+    open_rows = [
+        OpenRow(
+            int(row["quarantine_no"]), int(row["file_no"]), row["profile"], row["identity"], row["table_name"], int(row["line_no"]),
+            row["raw"], row["code"], dates.get(int(row["file_no"]), row["known_on"]),
+        )
+        for row in conn.execute(
+            sa.select(q, f.c.profile, f.c.identity)
+            .join(f, sa.and_(f.c.centre == q.c.centre, f.c.file_no == q.c.file_no))
+            .where(
+                q.c.centre == ctx.centre, q.c.stage == "intake",
+                ~sa.exists().where(r.c.centre == q.c.centre, r.c.quarantine_no == q.c.quarantine_no),
+            )
+            .order_by(q.c.quarantine_no)
+        ).mappings()
+    ]  # fmt: skip
+    segments = manifest.segments(conn, ctx.centre, ctx.run.business_date, through_run=ctx.run.run_no)
+    return StoreContext(ctx.store, segments, ctx.run.business_date, files, open_rows, full)
+
+
+def _write_facts(ctx: Context, result: Intake) -> list[Segment]:
+    written = []
+    for name, table in result.tables.items():
+        fact_table = TABLES[name]
+        one = ctx.store.write_segment(f"facts/{ctx.centre}/{name}", fact_table.arrow, table.batches(), sort_key(fact_table))
+        if one.rows:
+            written.append(Segment(name, result.known_on, result.file_no, one.path, one.rows, one.sha256))
+    return written
+
+
+def _persist(ctx: Context, conn: Connection, result: Intake, segments: Sequence[Segment], answer: str, profiles: Profiles) -> None:
+    db, centre, counts = ctx.db, ctx.centre, result.counts
+    counts.tie()
+    file_no = db.next_numbers(conn, centre, "file", 1)
+    assert file_no == result.file_no
+    conn.execute(
+        sa.insert(tables.file).values(
+            centre=centre, file_no=file_no, sha256=result.sha256, name=result.file_name, bytes=result.bytes, profile=result.profile,
+            identity=result.identity, version=result.version, state=result.state, run_no=ctx.run.run_no, known_on=result.known_on,
+            rows_in=counts.rows_in, rows_booked=counts.booked, rows_quarantined=counts.quarantined, rows_duplicate=counts.duplicates,
+            detail=json.dumps(_detail(result, answer, profiles), ensure_ascii=False, sort_keys=True), message=result.message,
+        )
+    )  # fmt: skip
+    manifest.add(db, conn, ctx.run, segments)
+    register.add_findings(db, conn, ctx.run, "intake", result.findings)
+    first = db.next_numbers(conn, centre, "quarantine", len(result.quarantined))
+    db.bulk_insert(
+        conn,
+        tables.quarantine,
+        [
+            {
+                "centre": centre, "quarantine_no": first + i, "file_no": file_no, "table_name": q.table_name, "line_no": q.line_no,
+                "row_key": "" if q.key is None else claims.fingerprint(ctx.settings.key, q.table_name, *q.key), "raw": q.raw, "code": q.code,
+                "field": q.field, "value": q.value, "what": q.what, "todo": q.todo, "stage": "intake", "known_on": result.known_on, "owner": "",
+            }
+            for i, q in enumerate(result.quarantined)
+        ],
+    )  # fmt: skip
+    db.bulk_insert(
+        conn,
+        tables.quarantine_release,
+        [
+            {
+                "centre": centre, "quarantine_no": release.quarantine_no, "how": release.how, "person": "", "reason": release.reason,
+                "by_file_no": file_no, "business_date": result.known_on,
+            }
+            for release in result.releases
+        ],
+    )  # fmt: skip
+
+
+def _replaces_table(profiles: Profiles, profile: str, name: str) -> bool:
+    spec = profiles.profiles[profile].tables[TABLES[name].code]
+    return spec.mode == "full" and spec.replaces == "table"
+
+
+def _detail(result: Intake, answer: str, profiles: Profiles) -> dict[str, Any]:
+    return {
+        "business_date": None if result.business_date is None else str(result.business_date),
+        "full": sorted(name for name in result.tables if _replaces_table(profiles, result.profile, name)),
+        "companions": [list(c) for c in result.companions],
+        "acknowledgement": answer,
+        "findings_unlisted": result.findings_unlisted,
+        "tables": {
+            name: {
+                "rows_in": t.counts.rows_in, "booked": t.counts.booked, "quarantined": t.counts.quarantined, "duplicates": t.counts.duplicates,
+                "added": t.counts.added, "changed": t.counts.changed, "unchanged": t.counts.unchanged, "withdrawn": t.counts.withdrawn,
+                "released": t.counts.released, "unprotected": list(t.unprotected),
+            }
+            for name, t in result.tables.items()
+        },
+    }  # fmt: skip
+
+
+def _acknowledge(ctx: Context, token: int, file_no: int) -> None:
+    t = tables.file
+    with ctx.db.read() as conn:
+        row = conn.execute(sa.select(t.c.detail).where(t.c.centre == ctx.centre, t.c.file_no == file_no)).one()
+    with ctx.store.open(ctx.store.raw_path(json.loads(row.detail)["acknowledgement"])) as handle:
+        data = handle.read()
+    folder = ctx.settings.outbox(ctx.centre) / "acknowledgement"
+    show(
+        ctx.db,
+        ctx.settings,
+        ctx.centre,
+        token,
+        "acknowledgement",
+        folder,
+        f"ACK_{file_no:08d}",
+        ".txt",
+        ctx.run,
+        lambda p: p.write_bytes(data),
+    )
+
+
+def _put_aside(ctx: Context, arrival: Arrival) -> None:
+    folder = ctx.settings.inbox(ctx.centre) / TAKEN / str(ctx.run.business_date)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (*arrival.companions.values(), arrival.path):
+        path.replace(folder / path.name)
+
+
+def _missing(ctx: Context, conn: Connection, profiles: Profiles) -> list[Finding]:
+    t = tables.file
+    received = []
+    for row in conn.execute(sa.select(t.c.detail).where(t.c.centre == ctx.centre, t.c.state == "booked")):
+        detail = json.loads(row.detail)
+        day = date.fromisoformat(detail["business_date"])
+        received += [(TABLES[name].code, day) for name in detail["tables"]]
+    return [
+        Finding(
+            code="FILE-MISSING",
+            severity="warning",
+            what=f"应于 {e.deadline} 前送达的“{e.label}”文件没有收到。",
+            todo=f"请对方补送（文件名形如 {e.file_name}），放入收件目录，下一夜自动接收。",
+            file_name=e.file_name,
+            table=e.table,
+        )
+        for e in missing(expected(profiles, ctx.run.business_date), received)
+    ]
+
+
+def _totals(conn: Connection, ctx: Context) -> dict[str, Any]:
+    t = tables.file
+    here = sa.and_(t.c.centre == ctx.centre, t.c.run_no == ctx.run.run_no)
+    names = ("rows_in", "rows_booked", "rows_quarantined", "rows_duplicate")
+    row = conn.execute(sa.select(sa.func.count(), *(sa.func.coalesce(sa.func.sum(t.c[n]), 0) for n in names)).where(here)).one()
+    states = conn.execute(sa.select(t.c.state, sa.func.count()).where(here).group_by(t.c.state).order_by(t.c.state))
+    return {"files": int(row[0]), **{n: int(v) for n, v in zip(names, row[1:], strict=True)}, "states": {s: int(n) for s, n in states}}

@@ -1,0 +1,109 @@
+"""Which loans a run works on: those that something touched since the run before, bucket group by bucket group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from subsidy.facts.schema import TABLES, Facts
+from subsidy.facts.store import Segment
+from subsidy.night import claims, line_store, manifest, register
+from subsidy.night.context import Context
+
+#: Which column of a fact table leads to the loan it is about.
+LEADS_TO = {
+    "agreement": "contract_no",
+    "contract": "contract_no",
+    "account": "contract_no",
+    "opening": "agreement_no",
+    "change": "agreement_no",
+    "transaction": "account_no",
+    "overdue": "account_no",
+    "status": "account_no",
+    "other_subsidy": "account_no",
+}
+
+FACT_KEYS = {name: table.key for name, table in TABLES.items()}
+
+
+@dataclass(frozen=True)
+class Group:
+    """The touched loans of some buckets: their facts as known tonight, and the fact rows that arrived tonight, per table."""
+
+    number: int
+    buckets: range
+    facts: Facts
+    changed: dict[str, pa.Table]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a run sees. `known`: all segments through its business date; `mine`: those it wrote itself; `everything`: every
+    agreement is assessed (policy changed, or a recompute); `moved`: agreements whose claim state changed."""
+
+    known: Sequence[Segment]
+    mine: Sequence[Segment]
+    everything: bool
+    claimed: frozenset[str]
+    moved: frozenset[str]
+
+    @property
+    def facts_mine(self) -> list[Segment]:
+        return [s for s in self.mine if s.table_name in LEADS_TO]
+
+    @property
+    def before(self) -> list[Segment]:
+        """All that was known when the run computed: facts of tonight, but lines of earlier runs only."""
+        own = {s.path for s in self.mine if s.table_name in ("line", "shadow")}
+        return [s for s in self.known if s.path not in own]
+
+
+def scope(ctx: Context) -> Scope:
+    """Read from the manifest and the claims what the run sees."""
+    with ctx.db.read() as conn:
+        through = ctx.run.business_date
+        known = manifest.segments(conn, ctx.centre, through, through_run=ctx.run.run_no)
+        mine = manifest.segments(conn, ctx.centre, through, run_no=ctx.run.run_no)
+        before = register.previous_night(conn, ctx.run)
+        claimed = claims.held(conn, ctx.centre, through)
+        earlier = claims.held(conn, ctx.centre, before["business_date"]) if before is not None else frozenset()
+        everything = ctx.run.mode == "recompute" or register.policy_changed(conn, ctx.run)
+    return Scope(known, mine, everything, claimed, claimed ^ earlier)
+
+
+def groups(ctx: Context, sees: Scope) -> Iterator[Group]:
+    """The touched loans, group by group; groups without any are left out."""
+    for number, buckets in enumerate(manifest.groups(sees.before)):
+        facts = manifest.facts_of(ctx.store, sees.before, ctx.run.business_date, buckets, sees.claimed)
+        changed = changed_facts(ctx, sees.facts_mine, buckets)
+        if not sees.everything:
+            facts = manifest.only_contracts(facts, _contracts(facts, changed, sees.moved))
+        if facts["agreement"].num_rows:
+            yield Group(number, buckets, facts, changed)
+
+
+def changed_facts(ctx: Context, mine: Sequence[Segment], buckets: range) -> dict[str, pa.Table]:
+    """The rows, withdrawals included, that a run's fact segments hold for some buckets, per table."""
+    found = {}
+    for name in LEADS_TO:
+        own = [s for s in mine if s.table_name == name]
+        if own:
+            found[name] = line_store.rows_of(ctx.store, own, buckets)
+    return found
+
+
+def _contracts(facts: Facts, changed: dict[str, pa.Table], moved: frozenset[str]) -> pa.Array:
+    by_agreement = facts["agreement"].select(["agreement_no", "contract_no"])
+    by_account = facts["account"].select(["account_no", "contract_no"])
+    found = [by_agreement.filter(pc.is_in(by_agreement["agreement_no"], value_set=pa.array(sorted(moved), pa.string())))["contract_no"]]
+    for name, rows in changed.items():
+        column = LEADS_TO[name]
+        if column == "contract_no":
+            found.append(rows[column])
+        else:
+            source = by_agreement if column == "agreement_no" else by_account
+            found.append(source.filter(pc.is_in(source[column], value_set=rows[column].combine_chunks()))["contract_no"])
+    return pc.unique(pa.chunked_array([chunk for column in found for chunk in column.chunks], pa.string()))

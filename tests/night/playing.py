@@ -1,0 +1,73 @@
+"""Plays the story of a centre through the real night steps, without Airflow."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from fixtures import bank, story
+
+from subsidy.ledger import tables
+from subsidy.ledger.database import open_database
+from subsidy.night import api
+from subsidy.settings import Settings
+
+PEOPLE = ("审批甲", "审批乙")
+
+
+def approve(settings: Settings, centre: str) -> dict[str, Any] | None:
+    """Approve and publish what waits, as people who did nothing else."""
+    waiting = api.pending_settlement(settings, centre)
+    if waiting is None:
+        return None
+    for person in PEOPLE[: waiting["approvals_needed"]]:
+        said = api.answer_settlement(settings, centre, waiting["period"], person, "approve", waiting["content_hash"])
+        assert said["accepted"], said
+    return api.publish(settings, centre, waiting["period"])
+
+
+def play(settings: Settings, centre: str, numbers: tuple[int, ...] = (1, 2, 3, 4), script: str = "story") -> dict[int, Any]:
+    """Deliver and run nights of the story, let people approve and the bank answer in between. Returns the results per night."""
+    results: dict[int, Any] = {}
+    for night in [n for n in story.nights() if n.centre == centre and n.number in numbers]:
+        story.deliver(settings.home, centre, night.number)
+        if night.number == 3:
+            bank.run(settings.home, centre, script, night.business_date)
+            api.read_results(settings, centre, night.business_date, "夜间")
+        results[night.number] = api.run_night(settings, centre, night.business_date, "夜间")
+        if approve(settings, centre) is not None and night.number == 4:
+            day = night.business_date + timedelta(days=3)
+            bank.run(settings.home, centre, script, day)
+            api.read_results(settings, centre, day, "夜间")
+    return results
+
+
+def state(settings: Settings) -> dict[str, list[tuple[Any, ...]]]:
+    """Everything the ledger remembers, but for wall-clock stamps and who held leases."""
+    stamps = {"started_at", "closed_at", "at", "answered_at", "token", "since", "holder", "expires", "started_by"}
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    with open_database(settings).read() as conn:
+        for table in tables.metadata.sorted_tables:
+            if table.name in ("lease", "audit", "seal"):
+                continue
+            columns = [c for c in table.c if c.name not in stamps]
+            found[table.name] = sorted((tuple(r) for r in conn.execute(sa.select(*columns))), key=repr)
+    return found
+
+
+def visible_files(settings: Settings) -> dict[str, str]:
+    """SHA-256 of every file that people or banks can see."""
+    return {
+        str(path.relative_to(settings.home)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for folder in ("inbox", "outbox", "results", "reports")
+        for path in sorted((settings.home / folder).rglob("*"))
+        if path.is_file()
+    }
+
+
+def folder(settings: Settings, centre: str) -> Path:
+    """The centre's inbox."""
+    return settings.inbox(centre)
