@@ -114,7 +114,7 @@ def _rows(facts: Facts, loans: Loans, loans_by_account: tuple[Int32, Int32, Int3
     interest = integers(table, "interest_fen", np.int64)
     naming = present(table, "reverses")
     proper, undone = reversals_of(table, account, naming)
-    carries = ((kind >= 2) & (kind <= 6)) | (interest != 0) | naming
+    carries = ((kind >= 2) & (kind <= 6)) | (interest != 0) | naming | undone
     times = np.where(carries & (account >= 0), count[account] if len(count) else 0, 0)
     source = np.repeat(np.arange(len(account), dtype=np.int32), times)
     if not len(source):

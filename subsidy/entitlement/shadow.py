@@ -152,7 +152,7 @@ def advance(
         new_rate, rate_days = _rates(rates, rules, loans.whose if len(at) == count else loans.whose.take(at), start, end)
         unknown[at[((new_rate < 0) | (rate_days < 0)) & (unknown[at] == KNOWN)]] = NO_RATE
         new_rate, rate_days = np.maximum(new_rate, 0), np.maximum(rate_days, 0)
-        rebuild |= (new_rate != rate[at]) | (number == 1)
+        rebuild |= new_rate != rate[at]
         rate[at] = new_rate
         left = np.maximum(term[at] - np.int32(number - 1), 1)
         build = np.flatnonzero(rebuild)

@@ -12,7 +12,7 @@ from subsidy.entitlement.balance import Balance, first_part_balance
 from subsidy.entitlement.book import Book
 from subsidy.entitlement.changes import Changes
 from subsidy.entitlement.codes import Problem
-from subsidy.entitlement.columns import Bool, Index, Int32, Int64, UInt8, integers, present
+from subsidy.entitlement.columns import Bool, Index, Int32, Int64, UInt8, integers
 from subsidy.entitlement.dates import due_date, month_of
 from subsidy.entitlement.domain import live, term_on
 from subsidy.entitlement.frame import PREPAYMENT
@@ -123,7 +123,7 @@ def _loans(
         previous[opened] = _rate_on(rates, rules_of(book), whose.take(opened), before.astype(np.int32))
         balance[opened] = integers(table, "shadow_balance_fen", np.int64, -1)[at]
         given[opened] = integers(table, "shadow_instalment_fen", np.int64, -1)[at]
-        unknown[opened[~present(table, "shadow_balance_fen")[at] | (balance[opened] < 0)]] = NO_SHADOW
+        unknown[opened[(balance[opened] < 0) | (given[opened] < 0)]] = NO_SHADOW
     keep = number >= first[local]
     order = np.lexsort((local[keep], number[keep]))
     chosen = groups[keep][order]
