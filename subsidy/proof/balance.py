@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 from subsidy.proof.dates import due_date, month_number
 from subsidy.proof.rules import Unknown
 
 Fact = Mapping[str, Any]
+#: On one day prepayments come after instalments, settlements after both.
+_LATER = {"03": 1, "06": 2}
+_UNREADABLE = ("DATE-DOMAIN", "AMOUNT-DOMAIN")
 INSTALMENT_KINDS = ("02", "04", "05")
 
 
@@ -36,27 +39,50 @@ class Numbering:
         return number if self.due(number) <= day else number - 1
 
 
+class Start(NamedTuple):
+    """Where a running balance begins: its amount (None: not known), the first instalment that must have a row, and the day of the TX02
+    that gave the amount (None: not a TX02)."""
+
+    balance_fen: int | None
+    first: int
+    status_on: date | None
+
+
 class Balances:
     """Balances of one loan, from its live rows of kinds 02 to 06."""
 
-    def __init__(self, rows: Iterable[Fact], disbursed_fen: int, statuses: Sequence[Fact], opened: bool, numbering: Numbering) -> None:
-        ordered = sorted(rows, key=lambda r: (r["accrual_to"], r["kind"] not in INSTALMENT_KINDS, r["serial_no"]))
-        numbers = sorted({r["instalment"] for r in ordered if is_part(r)})
-        balance, expected = disbursed_fen, 1
-        if opened and ordered:
-            expected = numbers[0] if numbers else numbering.reached(ordered[0]["accrual_to"]) + 1
-            known = [s for s in statuses if s["as_of"] <= ordered[0]["accrual_to"]]
-            of_first = [r for r in ordered if is_part(r) and r["instalment"] == expected] or ordered[:1]
-            balance = known[-1]["balance_fen"] if known else sum(r["base_principal_fen"] for r in of_first)
+    def __init__(
+        self,
+        rows: Iterable[Fact],
+        disbursed_fen: int,
+        statuses: Sequence[Fact],
+        opened: bool,
+        numbering: Numbering,
+        set_aside: Mapping[str, str],
+    ) -> None:
+        """`set_aside`: why rows are quarantined by themselves; their principal counts, unless it cannot be read."""
+        ordered = sorted(rows, key=lambda r: (r["accrual_to"], _LATER.get(r["kind"], 0), r["serial_no"]))
+        start = _opening(ordered, statuses) if opened and ordered else Start(disbursed_fen, 1, None)
+        readable = start.balance_fen is not None
+        balance, expected = start.balance_fen or 0, start.first
         self._before: dict[str, tuple[int, bool]] = {}  # running balance before a row, and whether every instalment before it is known
         seen: set[int] = set()
         for row in ordered:
-            needed = row["instalment"] - 1 if is_part(row) else numbering.reached(row["accrual_to"])
             while expected in seen:
                 expected += 1
-            self._before[row["serial_no"]] = (balance, expected > needed)
-            balance -= row["principal_repaid_fen"]
-            if is_part(row):
+            problem = set_aside.get(row["serial_no"])
+            numbered = is_part(row) and problem != "ABOVE-TERM"
+            readable = readable and problem not in _UNREADABLE
+            if numbered:
+                complete = expected >= row["instalment"]
+            elif seen or not opened:
+                complete = expected > numbering.reached(row["accrual_to"])
+            else:  # ahead of the first instalment after an opening
+                complete = start.status_on is None or numbering.reached(row["accrual_to"]) <= numbering.reached(start.status_on)
+            self._before[row["serial_no"]] = (balance, complete and readable)
+            if problem not in _UNREADABLE:
+                balance -= row["principal_repaid_fen"]
+            if numbered:
                 seen.add(row["instalment"])
 
     def after(self, row: Fact) -> int:
@@ -64,7 +90,7 @@ class Balances:
         if row["balance_after_fen"] is not None:
             return int(row["balance_after_fen"])
         running, certain = self._before[row["serial_no"]]
-        if not certain:
+        if not certain or running < row["principal_repaid_fen"]:
             raise Unknown("BALANCE-UNKNOWN", "hold")
         return running - int(row["principal_repaid_fen"])
 
@@ -72,9 +98,23 @@ class Balances:
         """B_k: what remained before the first row of an instalment whose rows have `base_fen` together.
 
         With a gap before it, the balance is known all the same when the rows cover it whole."""
-        if first["balance_after_fen"] is not None:
-            return int(first["balance_after_fen"]) + int(first["principal_repaid_fen"])
         running, certain = self._before[first["serial_no"]]
-        if not certain and running != base_fen:
+        if first["balance_after_fen"] is not None:
+            running, certain = first["balance_after_fen"] + first["principal_repaid_fen"], True
+        if running <= 0 or not (certain or running == base_fen):
             raise Unknown("BALANCE-UNKNOWN", "hold")
         return running
+
+
+def _opening(ordered: Sequence[Fact], statuses: Sequence[Fact]) -> Start:
+    """After an opening: the latest TX02 on or before the end of the first row's period, else the first known instalment, counted back."""
+    parts = [row for row in ordered if is_part(row)]
+    first = parts[0]["instalment"] if parts else 1
+    known = [status for status in statuses if status["as_of"] <= ordered[0]["accrual_to"]]
+    if known:
+        return Start(known[-1]["balance_fen"], first, known[-1]["as_of"])
+    if not parts:
+        return Start(None, first, None)
+    earlier = ordered[: ordered.index(parts[0])]
+    base = sum(row["base_principal_fen"] for row in parts if row["instalment"] == first)
+    return Start(base + sum(row["principal_repaid_fen"] for row in earlier), first, None)

@@ -35,6 +35,13 @@ class Loan(NamedTuple):
     stored: Mapping[int, State]  # stored shadow states to continue from; empty: from disbursement or opening
 
 
+class Beside(NamedTuple):
+    """The shadow instalment, and B_k: the principal that the bank's instalment is paid on."""
+
+    state: State
+    due_fen: int
+
+
 class Line:
     """A row on its way to a line."""
 
@@ -72,6 +79,7 @@ class Assessment:
         self._shadow: Shadow | None = None
         self.term_changes = [c for c in loan.changes if c["kind"] == "term"]
         self.live: list[Line] = []  # rows that are assessed
+        self.set_aside: dict[str, str] = {}  # serial number of a row quarantined by itself -> reason
         self.real: list[Fact] = []  # also the quarantined ones: their principal is real; no reversals and nothing reversed
 
     def lines(self) -> list[Line]:
@@ -83,6 +91,7 @@ class Assessment:
         wrong_loan = self._wrong_loan()
         for line in self.live:
             self._check(line, settled_on, wrong_loan)
+        self.set_aside = {line.row["serial_no"]: line.reason for line in self.live if line.outcome}
         groups = self._instalments()
         self.live = [line for line in self.live if not line.outcome]
         self._gates()
@@ -137,33 +146,38 @@ class Assessment:
         return "" if all(FIRST_DAY <= day <= LAST_DAY for day in days) else "DOMAIN"
 
     def _check(self, line: Line, settled_on: date, wrong_loan: str) -> None:
-        """Quarantine a row that is outside its domain by itself."""
+        """Quarantine a row that is outside its domain by itself (handbook section 4, interpretations 22 and 24)."""
         row = line.row
-        interest, base, start, end = row["interest_fen"], row["base_principal_fen"], row["accrual_from"], row["accrual_to"]
-        if wrong_loan:
-            line.end("quarantined", wrong_loan)
-        elif not self._in_domain(row):
-            line.end("quarantined", "DOMAIN")
-        elif interest < 0:
-            line.end("quarantined", "NEGATIVE-INTEREST")
-        elif interest and (start >= end or base <= 0 or row["rate_ppm"] <= 0):
-            line.end("quarantined", "DOMAIN")
-        elif end > settled_on:
-            line.end("quarantined", "AFTER-SETTLEMENT")
-        elif is_part(row) and row["instalment"] > terms_on(row["due_on"], self.loan.contract, self.term_changes)[0]:
-            line.end("quarantined", "ABOVE-TERM")
-        else:
-            try:
-                line.version = self.policy.version_on(start)
-            except Unknown as unknown:
-                line.end(unknown.outcome, unknown.reason)
+        reason = wrong_loan or self._outside_domain(row)
+        if not reason and row["accrual_to"] > settled_on:
+            reason = "AFTER-SETTLEMENT"
+        if not reason and is_part(row) and row["instalment"] > terms_on(row["due_on"], self.loan.contract, self.term_changes)[0]:
+            reason = "ABOVE-TERM"
+        if reason:
+            line.end("quarantined", reason)
+            return
+        try:
+            line.version = self.policy.version_on(row["accrual_from"])
+        except Unknown as unknown:
+            line.end(unknown.outcome, unknown.reason)
 
     @staticmethod
-    def _in_domain(row: Fact) -> bool:
-        """Dates, amounts and rate are such as loans have (interpretation 24)."""
-        days = (row["accrual_from"], row["accrual_to"], row["due_on"], row["paid_on"])
-        amounts = (abs(row["interest_fen"]), row["base_principal_fen"], abs(row["principal_repaid_fen"]), row["balance_after_fen"] or 0)
-        return bool(min(days) >= FIRST_DAY and max(days) <= LAST_DAY and max(amounts) <= MAXIMUM_FEN and row["rate_ppm"] <= MILLION)
+    def _outside_domain(row: Fact) -> str:
+        """Why the row's dates, amounts or rate are not such as loans have; empty when they are."""
+        interest, rate = row["interest_fen"], row["rate_ppm"]
+        days = (row["accrual_from"], row["accrual_to"], row["due_on"], row["paid_on"], row["booked_on"])
+        amounts = (row["base_principal_fen"], row["principal_repaid_fen"], row["balance_after_fen"] or 0, abs(interest))
+        if min(days) < FIRST_DAY or max(days) > LAST_DAY:
+            return "DATE-DOMAIN"
+        if min(amounts) < 0 or max(amounts) > MAXIMUM_FEN:
+            return "AMOUNT-DOMAIN"
+        if interest < 0:
+            return "NEGATIVE-INTEREST"
+        if interest and row["accrual_from"] >= row["accrual_to"]:
+            return "NO-DAYS"
+        if interest and row["base_principal_fen"] <= 0:
+            return "NO-PRINCIPAL"
+        return "RATE-DOMAIN" if interest and not 0 < rate <= MILLION else ""
 
     def _instalments(self) -> list[list[Line]]:
         """Rows that are assessed together, in serial order: the parts of an instalment, any other row alone."""
@@ -252,6 +266,9 @@ class Assessment:
         for line in self.live:
             line.facts = self._condition_facts(line)
             assert line.version is not None
+            if line.row["accrual_to"] < self.policy.go_live:
+                line.end("opening", "OPENING")
+                continue
             asked.append(Asked(line.row, line.version.suspends, line.facts))
         intervals = by_change(self.loan.changes)
         if any(entry.suspends is not None for entry in asked):
@@ -259,8 +276,7 @@ class Assessment:
         clawbacks = [(c["range_from"], c["range_to"]) for c in self.loan.changes if c["kind"] == "clawback"]
         for line in self.live:
             row = line.row
-            if self.loan.opening is not None and row["accrual_to"] < self.policy.go_live:
-                line.end("opening", "OPENING")
+            if line.outcome == "opening":
                 continue
             self._gate(line, intervals)
             if line.outcome == "stop":
@@ -276,13 +292,13 @@ class Assessment:
             covering = [i for i in intervals if i.covers(row)]
             line.facts["suspended"] = bool(covering)
             line.facts["cured"] = bool(covering) and all(i.cured_on is not None for i in covering)
-            if line.facts["cured"]:
+            if line.facts["cured"] and version.after_cure is not None:
                 self._release(line, version, max(i.cured_on for i in covering))
         for test, outcome, reason in version.gates:
             if line.outcome:
                 break
             if test(line.facts):
-                line.end(outcome, reason)
+                line.end(outcome, "" if outcome == "pay" else reason)
 
     @staticmethod
     def _release(line: Line, version: Version, cured_on: date) -> None:
@@ -290,10 +306,9 @@ class Assessment:
         limit = version.data["back_pay_months"]
         if version.after_cure == "forfeit":
             line.end("forfeit", "SUSPENSION-FORFEIT")
-        elif limit is not None and add_months(line.row["accrual_to"], limit) < cured_on:
-            line.end("forfeit", "BACK-PAY")
         elif line.facts["verified"] and not line.facts["duplicate_claim"] and not line.facts["opening_missing"]:
-            line.end("pay", "")
+            late = limit is not None and add_months(line.row["accrual_to"], limit) < cured_on
+            line.end("forfeit" if late else "pay", "BACK-PAY" if late else "")
 
     # --- figures ----------------------------------------------------------------------------------------------------
 
@@ -309,14 +324,15 @@ class Assessment:
     def _figures(self, group: Sequence[Line]) -> None:
         """Rounded figures of rows that belong together: each the figure of the sum so far less those before it."""
         interest = base = repaid = earlier = 0
-        total_base = sum(line.row["base_principal_fen"] for line in group)
+        beside = self._beside(group)
         for line in group:
+            line.state = beside.state if isinstance(beside, Beside) else None
             row = line.row
             interest += row["interest_fen"]
             base += row["base_principal_fen"]
             repaid += row["principal_repaid_fen"]
             try:
-                numerator, denominator, reason = self._exact(group[0], line, interest, base, repaid, total_base)
+                numerator, denominator, reason = self._exact(group[0], interest, base, repaid, beside)
             except Unknown as unknown:
                 if unknown.outcome == "quarantined" or line.outcome in ("pay", "hold", "stop"):
                     line.outcome, line.reason = unknown.outcome, unknown.reason
@@ -326,7 +342,7 @@ class Assessment:
             if line.outcome == "pay" and not numerator:
                 line.reason = reason
 
-    def _exact(self, first: Line, line: Line, interest: int, base: int, repaid: int, total_base: int) -> tuple[int, int, str]:
+    def _exact(self, first: Line, interest: int, base: int, repaid: int, beside: Beside | Unknown | None) -> tuple[int, int, str]:
         """The exact amount of the sum of some rows as a fraction, and why it is zero if it is."""
         row, version = first.row, first.version
         assert version is not None
@@ -341,10 +357,12 @@ class Assessment:
         days, inside = (end - start).days, (inside_to - inside_from).days
         method = version.method
         if version.shadow:
-            if is_part(row) and line.outcome == "opening":
-                return 0, 1, ""
+            if isinstance(beside, Unknown):
+                raise beside
+            if beside is not None:
+                return self._more_than_shadow(first, interest, base, repaid, Fraction(inside, days), beside)
             if is_part(row):
-                return self._beside_shadow(line, first, interest, base, repaid, Fraction(inside, days), total_base)
+                return 0, 1, ""
             method = "ratio"
         share, of = self._subsidised(version, row, base)
         if method == "share":
@@ -388,16 +406,26 @@ class Assessment:
         remains = self.balances().after(row) if row["kind"] == "03" else 0
         return min(remains + base, self.subsidised_fen) - min(remains, self.subsidised_fen), base
 
-    def _beside_shadow(
-        self, line: Line, first: Line, interest: int, base: int, repaid: int, inside: Fraction, total_base: int
+    def _beside(self, group: Sequence[Line]) -> Beside | Unknown | None:
+        """The shadow instalment beside the rows of an instalment, or why it is not known. None: these rows have none."""
+        version, row = group[0].version, group[0].row
+        assert version is not None
+        if not version.shadow or not is_part(row) or (self.loan.opening is not None and group[0].outcome == "opening"):
+            return None
+        try:
+            state = self.shadow().instalment(row["instalment"])
+            return Beside(state, self.balances().due_with(row, sum(line.row["base_principal_fen"] for line in group)))
+        except Unknown as unknown:
+            return unknown
+
+    def _more_than_shadow(
+        self, first: Line, interest: int, base: int, repaid: int, inside: Fraction, beside: Beside
     ) -> tuple[int, int, str]:
         """What the instalment costs more than that of the shadow loan; fractions, since these rows are few."""
-        version, row = first.version, first.row
+        version, state = first.version, beside.state
         assert version is not None
-        state = line.state = self.shadow().instalment(row["instalment"])
-        due_fen = self.balances().due_with(row, total_base)
-        part = min(Fraction(1), Fraction(base, due_fen)) if due_fen > 0 else Fraction(1)
-        share = Fraction(*self._subsidised(version, row, base))
+        part = min(Fraction(1), Fraction(base, beside.due_fen))
+        share = Fraction(*self._subsidised(version, first.row, base))
         if version.method == "shadow_interest":
             amount = share * interest - part * state.interest_fen
         else:
@@ -415,7 +443,8 @@ class Assessment:
     def balances(self) -> Balances:
         """Balances by the rows of the loan."""
         if self._balances is None:
-            self._balances = Balances(self.real, self.disbursed_fen, self.loan.statuses, self.loan.opening is not None, self.numbering())
+            opened = self.loan.opening is not None
+            self._balances = Balances(self.real, self.disbursed_fen, self.loan.statuses, opened, self.numbering(), self.set_aside)
         return self._balances
 
     def shadow(self) -> Shadow:

@@ -110,7 +110,7 @@ class Version:
         self.gates = [(condition(g["condition"]), g["outcome"], g["reason"]) for g in data["gates"]]
         suspension = data["suspension"]
         self.suspends: Test | None = condition(suspension["condition"]) if suspension else None
-        self.after_cure: str = suspension["after_cure"] if suspension else "pay"
+        self.after_cure: str | None = suspension["after_cure"] if suspension else None
 
     def segments(self, fund: FundRate, start: date, end: date, inside_from: date, inside_to: date) -> list[Segment]:
         """The days of [inside_from, inside_to) with their fund rates; [start, end) is the whole accrual period (`mid_period`)."""

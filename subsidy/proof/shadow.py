@@ -130,7 +130,8 @@ class Shadow:
             if self.opening["shadow_balance_fen"] is None or self.opening["shadow_instalment_fen"] is None:
                 raise Unknown("SHADOW-UNKNOWN", "hold")
             balance, annuity = self.opening["shadow_balance_fen"], self.opening["shadow_instalment_fen"]
-            rebuild = k > 1 and fund.on(self.numbering.due(k - 2)) != rate
+            earlier = max(self.numbering.due(k - 2), self.disbursed_on)
+            rebuild = self.fund_rate(self.version_on(earlier)).on(earlier) != rate
         else:
             balance, annuity = self.start_fen, 0
         for row in self.prepayments:
