@@ -68,109 +68,114 @@ def _ambiguous(block: bytes, cut: int) -> bool:
     return bool(((hits - starts) % 2 == 1).any())
 
 
-def _parse(data: bytes, delimiter: str, width: int, wanted: list[int]) -> pa.Table:
+def _parse(data: bytes, delimiter: str, width: int) -> list[pa.Array]:
     names = [str(i) for i in range(width)]
-    return pa_csv.read_csv(
+    table = pa_csv.read_csv(
         pa.BufferReader(data),
         read_options=pa_csv.ReadOptions(column_names=names, block_size=max(len(data), 1 << 16)),
         parse_options=pa_csv.ParseOptions(delimiter=delimiter, quote_char=False, escape_char=False, ignore_empty_lines=False),
-        convert_options=pa_csv.ConvertOptions(
-            column_types={name: pa.binary() for name in names}, strings_can_be_null=False, include_columns=[str(i) for i in wanted]
-        ),
+        convert_options=pa_csv.ConvertOptions(column_types={name: pa.binary() for name in names}, strings_can_be_null=False),
     )
+    return [column.combine_chunks() for column in table.columns]
 
 
-def _split(block: bytes, layout: Layout, route: Route) -> dict[str, pa.Array]:
-    """The fields of a block of detail lines as columns of UTF-8 text. ValueError when a line has another number of fields."""
-    wanted = [i for i, field in enumerate(route.fields) if field != "empty" and route.fields.index(field) == i]
+def _split(block: bytes, layout: Layout, route: Route) -> tuple[list[pa.Array], str]:
+    """The fields of a block of detail lines as binary columns, and the encoding they are in. ValueError for a line of another shape."""
     ending = layout.newline.encode()
     if not block.endswith(ending):
         raise ValueError("最后一行没有行尾")
+    if block.count(b"\n") != block.count(ending) or block.count(b"\r") != ending.count(b"\r") * block.count(ending):
+        raise ValueError("行尾不一致")
     width = len(route.fields) + int(layout.terminated)
-    last = ord(layout.separator[-1])
-    tail = layout.separator[:-1]
-    if layout.encoding != "utf-8" and _ambiguous(block, last):
-        text = block.decode(layout.encoding).replace(layout.separator, _UNIT_SEPARATOR)
-        table, tail, encoding = _parse(text.encode(), _UNIT_SEPARATOR, width, wanted), "", "utf-8"
-    else:
-        table, encoding = _parse(block, layout.separator[-1], width, wanted), layout.encoding
-    columns: dict[str, pa.Array] = {}
-    for i in wanted:
-        column = table.column(str(i)).combine_chunks()
-        if tail and not (i == len(route.fields) - 1 and not layout.terminated):
-            if not pc.all(pc.ends_with(column, pattern=tail)).as_py():
+    last, tail, encoding = layout.separator[-1], layout.separator[:-1].encode(), layout.encoding
+    if encoding != "utf-8" and _ambiguous(block, ord(last)):
+        block = block.decode(encoding).replace(layout.separator, _UNIT_SEPARATOR).encode()
+        last, tail, encoding = _UNIT_SEPARATOR, b"", "utf-8"
+    columns = _parse(block, last, width)
+    if layout.terminated and not _all(pc.equal(columns.pop(), b"")):
+        raise ValueError("最后一栏之后还有内容")
+    if tail:
+        for i in range(len(columns) - int(not layout.terminated)):
+            if not _all(pc.ends_with(columns[i], pattern=tail)):
                 raise ValueError("分隔符不完整")
-            column = pc.binary_replace_slice(column, -len(tail), 2**31 - 1, b"")
-        columns[route.fields[i]] = _decoded(column, encoding) if route.fields[i] in ("name", "summary") else column.cast(pa.string())
-    return columns
+            columns[i] = pc.binary_replace_slice(columns[i], -len(tail), 2**31 - 1, b"")
+    return columns, encoding
+
+
+def _all(mask: pa.Array) -> bool:
+    return bool(pc.all(mask).as_py())
 
 
 def _decoded(column: pa.Array, encoding: str) -> pa.Array:
-    """A binary column decoded strictly; columns of few different values are decoded once per value."""
+    """A binary column decoded strictly, all rows as one text: no half of a character is a line feed."""
     if encoding == "utf-8":
         return column.cast(pa.string())
-    folded = column.dictionary_encode() if len(column) and column[0] == column[-1] else None
-    if folded is not None and len(folded.dictionary) < 16:
-        words = pa.array([value.decode(encoding) for value in folded.dictionary.to_pylist()], pa.string())
-        return pa.DictionaryArray.from_arrays(folded.indices, words).dictionary_decode()
-    values = b"\n".join(column.to_pylist()).decode(encoding).split("\n")
-    return pa.array(values, pa.string())
+    return pa.array(b"\n".join(column.to_pylist()).decode(encoding).split("\n"), pa.string())
 
 
 def _fen(column: pa.Array, unit: str) -> pa.Array:
-    if unit == "fen":
-        return column.cast(pa.int64())
-    if not pc.all(pc.match_substring_regex(column, r"^\d+\.\d\d$")).as_py():
-        raise ValueError("金额不是两位小数")
-    return pc.replace_substring(column, ".", "", max_replacements=1).cast(pa.int64())
+    text = column.cast(pa.string())
+    shape, what = (r"^(0|[1-9][0-9]*)$", "金额不是整数") if unit == "fen" else (r"^(0|[1-9][0-9]*)\.[0-9][0-9]$", "金额不是两位小数")
+    if not _all(pc.match_substring_regex(text, shape)):
+        raise ValueError(what)
+    return (text if unit == "fen" else pc.replace_substring(text, ".", "", max_replacements=1)).cast(pa.int64())
+
+
+def _unequal(field: str, column: pa.Array, encoding: str, expected: pa.Table, layout: Layout, summary: str) -> pa.Array:
+    """Which rows of one field are not what the ledger expects."""
+    if field == "amount":
+        return pc.not_equal(_fen(column, layout.unit), expected["amount_fen"].combine_chunks())
+    if field == "name":
+        return pc.not_equal(_decoded(column, encoding), expected["name"].combine_chunks())
+    constant = {"empty": "", "zero": "0" if layout.unit == "fen" else "0.00", "summary": summary}
+    if field in constant:
+        return pc.not_equal(column, constant[field].encode(encoding))
+    own = expected[field].combine_chunks()
+    return pc.not_equal(column, own.cast(pa.string()).cast(pa.binary()))
 
 
 def compare(path: Path, payments: pa.Table, layout: Layout, route_name: str, *, header: str, trailer: str, summary: str) -> ReadBack:
     """Read the file back from disk and compare it with `payments` (ordinal, amount_fen, account, name, bank_no, payment_no): count,
-    sum and every payee. `header`, `trailer` and `summary` are the texts the ledger expects. Amounts in fen."""
+    sum, every payee and every other field. `header`, `trailer` and `summary` are the texts the ledger expects. Amounts in fen."""
     route = layout.route(route_name)
+    amount_at = route.fields.index("amount")
     wrong: list[str] = []
     count = total = 0
-    first = True
-    pending_trailer = layout.trailer != ""
+    ending = layout.newline.encode()
+    wanted_trailer = (trailer + layout.newline).encode(layout.encoding) if layout.trailer else b""
+    first, ended = True, not wanted_trailer
     for block in _blocks(path):
+        if ended and wanted_trailer:
+            wrong.append("末行之后还有内容")
+            break
         if first and layout.header:
-            line, _, block = block.partition(layout.newline.encode())
-            if line.decode(layout.encoding, "replace") != header:
+            line, _, block = block.partition(ending)
+            if line != header.encode(layout.encoding):
                 wrong.append("首行合计与账簿不一致")
         first = False
-        if pending_trailer:
-            end = (trailer + layout.newline).encode(layout.encoding)
-            if block.endswith(end):
-                block = block[: -len(end)]
-                pending_trailer = False
+        if wanted_trailer and block.endswith(wanted_trailer):
+            block, ended = block[: -len(wanted_trailer)], True
         if not block:
             continue
         try:
-            columns = _split(block, layout, route)
-            amounts = _fen(columns["amount"], layout.unit)
+            columns, encoding = _split(block, layout, route)
+            amounts = _fen(columns[amount_at], layout.unit)
+            rows = len(amounts)
+            expected = payments.slice(count, rows)
+            if expected.num_rows != rows:
+                raise ValueError("文件中的行多于账簿")
+            for field, column in zip(route.fields, columns, strict=True):
+                unequal = _unequal(field, column, encoding, expected, layout, summary).to_numpy(zero_copy_only=False)
+                wrong += [f"第 {count + int(row) + 1} 笔的 {field} 与账簿不一致" for row in np.flatnonzero(unequal)[:LISTED]]
+        except UnicodeDecodeError:
+            wrong.append(f"第 {count + 1} 笔之后的行不是 {layout.encoding.upper()} 编码")
+            break
         except (ValueError, pa.ArrowInvalid) as error:
-            wrong.append(f"第 {count + 1} 笔之后的行不合格式（{error if type(error) is ValueError else type(error).__name__}）")
-            return ReadBack(count, total, tuple(wrong))
-        expected = payments.slice(count, len(amounts))
-        if expected.num_rows != len(amounts):
-            wrong.append("文件中的行多于账簿")
-            return ReadBack(count + len(amounts), total, tuple(wrong))
-        columns["amount"] = amounts
-        columns["ordinal"] = columns["ordinal"].cast(pa.int32())
-        for field, source in (
-            ("ordinal", "ordinal"), ("amount", "amount_fen"), ("account", "account"), ("name", "name"), ("bank_no", "bank_no"),
-            ("payment_no", "payment_no"),
-        ):  # fmt: skip
-            if field in columns:
-                unequal = pc.not_equal(columns[field], expected[source].combine_chunks())
-                for row in np.flatnonzero(unequal.to_numpy(zero_copy_only=False))[: LISTED - len(wrong)]:
-                    wrong.append(f"第 {count + int(row) + 1} 笔的 {field} 与账簿不一致")
-        if "summary" in columns and not pc.all(pc.equal(columns["summary"], summary)).as_py():
-            wrong.append("摘要与账簿不一致")
-        count += len(amounts)
+            wrong.append(f"第 {count + 1} 笔之后的行不合格式（{error if type(error) is ValueError else '栏位数不符'}）")
+            break
+        count += rows
         total += pc.sum(amounts).as_py() or 0
-    if pending_trailer:
+    if not ended:
         wrong.append("缺少末行")
     if count != payments.num_rows:
         wrong.append(f"文件 {count} 笔，账簿 {payments.num_rows} 笔")
