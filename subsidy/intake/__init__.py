@@ -16,7 +16,7 @@ night does, file by file, each in one transaction::
                         # manifest: (name, night, n, written.path, written.rows, written.sha256)
                 # register: intake.identity, version, state, message, counts (rows_in = booked + quarantined + duplicates)
                 # quarantine: intake.quarantined; released: intake.releases; findings: intake.findings
-                publish(acknowledge(intake, profiles))
+                publish(acknowledgement_name(intake, profiles), acknowledge(intake, profiles))
 
 What the night must give `StoreContext`: `files` are the register's rows with an identity (any state), `open_rows` its quarantine rows of
 stage ``intake`` without a release (with the identity, profile and business date of their file), `full_dates` the (table name, business
@@ -26,6 +26,7 @@ batches, keep their own file and line, and are not part of this file's rows in. 
 person (`release_by_person`), one with `parent` is released when that table brings its parent.
 """
 
+from subsidy.intake.acknowledge import acknowledge, acknowledgement_name
 from subsidy.intake.arrival import Arrival, Expected, Inbox, Waiting, arrived, expected, missing, survey
 from subsidy.intake.context import Context, KnownFile, StoreContext
 from subsidy.intake.profile import Profile, Profiles
@@ -37,6 +38,7 @@ from subsidy.intake.snapshot import snapshot
 
 __all__ = [
     "Arrival", "Context", "Counts", "Expected", "Inbox", "Intake", "KnownFile", "OpenRow", "Profile", "ProfileError", "Profiles",
-    "QuarantineRow", "Release", "StoreContext", "TableResult", "Waiting", "arrived", "expected", "load_profiles", "missing", "read",
+    "QuarantineRow", "Release", "StoreContext", "TableResult", "Waiting", "acknowledge", "acknowledgement_name",
+    "arrived", "expected", "load_profiles", "missing", "read",
     "release_by_person", "snapshot", "survey",
 ]

@@ -293,7 +293,8 @@ _PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010ffff]")
 _RADICAL = re.compile("[\u2e80-\u2fdf]")
 #: What a name may be made of: ideographs, kana-free; letters, digits, middle dots, brackets and the like.
 _NAME = re.compile(
-    "[A-Za-z0-9 .,'()&/\\-·•．‧・（）－—、，“”〇々\u2160-\u217f\u2e80-\u2fdf\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\ufe10-\ufe19\uff10-\uff19"
+    "[A-Za-z0-9 .,'()&/\\-·•．‧・（）－—、，“”〇々"
+    "\u2160-\u217f\u2e80-\u2fdf\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\ufe10-\ufe19\uff10-\uff19"
     "\uff21-\uff3a\uff41-\uff5a\U00020000-\U000323af\ue000-\uf8ff]+"
 )
 _CJK = re.compile("[\u4e00-\u9fff]")

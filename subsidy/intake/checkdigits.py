@@ -68,10 +68,10 @@ def identity_numbers_ok(numbers: pa.Array) -> NDArray[np.bool_]:
     if matrix is None:
         return ok
     digits = matrix[:, :17].astype(np.int32) - ord("0")
-    sure = ((digits >= 0) & (digits <= 9)).all(axis=1)
+    sure: NDArray[np.bool_] = np.asarray(((digits >= 0) & (digits <= 9)).all(axis=1))
     digits = np.where(sure[:, None], digits, 1)
-    sure &= _ID_CHECK[(digits @ _ID_WEIGHTS) % 11] == matrix[:, 17]
-    sure &= _PROVINCE[digits[:, 0] * 10 + digits[:, 1]]
+    sure = sure & (_ID_CHECK[(digits @ _ID_WEIGHTS) % 11] == matrix[:, 17])
+    sure = sure & _PROVINCE[digits[:, 0] * 10 + digits[:, 1]]
     year = digits[:, 6] * 1000 + digits[:, 7] * 100 + digits[:, 8] * 10 + digits[:, 9]
     month = digits[:, 10] * 10 + digits[:, 11]
     day = digits[:, 12] * 10 + digits[:, 13]

@@ -39,19 +39,26 @@ FAULTS: dict[str, Fault] = {
     "FILE-UNVERIFIED": Fault(
         "error", "{table} 有 {count} 行的金额读不出，合计无法核对，文件没有其他保护。", "只受合计保护的金额列必须全部可读", _RESEND
     ),
-    "FILE-DIGEST": Fault("error", "文件内容与摘要不符（{algorithm}）。", "摘要须等于全部字节的摘要", "核对是否传输损坏，请对方重送数据文件和摘要文件。"),
+    "FILE-DIGEST": Fault(
+        "error", "文件内容与摘要不符（{algorithm}）。", "摘要须等于全部字节的摘要", "核对是否传输损坏，请对方重送数据文件和摘要文件。",
+    ),
     "FILE-FLAG": Fault("error", "标志文件或摘要文件读不懂：{where}。", "flag / digest", "请对方重送标志文件。"),
     "FILE-CENTRE": Fault("error", "内容写明的中心编号不是本中心。", "centre_code", "核对文件是否放错目录；不要改内容。"),
     "FILE-TABLE": Fault("error", "内容写明的表 {value} 不在本约定内。", "tables", _RESEND),
     "FILE-DATE": Fault("error", "内容写明的业务日期 {value} 不是合法日期，或晚于本次营业日期。", "业务日期不晚于营业日期", _RESEND),
     "FILE-SEQUENCE": Fault("error", "批次号 {value} 不是 3 位数字。", "批次号 001–999", _RESEND),
     "FILE-MODE": Fault("error", "{table} 写明的方式 {value} 与约定的 {expect} 不符。", "mode", _RESEND),
-    "FILE-NAME": Fault("error", "文件名写的 {field} 是 {name}，内容写的是 {content}。", "身份以内容为准，文件名不得矛盾", "核对送错的是名称还是内容，改正后重送。"),
+    "FILE-NAME": Fault(
+        "error", "文件名写的 {field} 是 {name}，内容写的是 {content}。", "身份以内容为准，文件名不得矛盾",
+        "核对送错的是名称还是内容，改正后重送。",
+    ),
     "FILE-COLUMNS": Fault("error", "{table} 的列名与约定不符：{where}。", "columns", _RESEND),
     "FILE-LINE-LONG": Fault("error", "有一行超过 {limit} 字节。", "limits.line_bytes", _RESEND),
     "FILE-ROWS-LIMIT": Fault("error", "行数超过上限 {limit}。", "limits.rows", "请对方分批送，或由管理员调整上限。"),
     "FILE-QUOTE": Fault("error", "引号没有闭合，或位置不合 CSV 规则。", "RFC 4180", _RESEND),
-    "FILE-BAD-ROWS": Fault("error", "要隔离的行超过上限 {limit}，整份拒收。", "limits.quarantined_rows", "多半是约定与文件不一致，请核对约定。"),
+    "FILE-BAD-ROWS": Fault(
+        "error", "要隔离的行超过上限 {limit}，整份拒收。", "limits.quarantined_rows", "多半是约定与文件不一致，请核对约定。",
+    ),
     "FILE-CHANGED": Fault("error", "文件在读取时仍在变化。", "只读已写完的文件", "等对方写完，下一次自动再读。"),
     "FILE-TABLE-TWICE": Fault("error", "同一份文件里 {table} 出现两次。", "一份文件每张表一次", _RESEND),
     "FILE-WITHDRAWALS": Fault(
@@ -59,9 +66,12 @@ FAULTS: dict[str, Fault] = {
         "请对方确认这些行确已作废，再由人员放行；否则请对方重送完整文件。", soft=True,
     ),
     "FILE-OLDER": Fault(
-        "error", "{table} 是整表快照，但已有业务日期更晚的快照。", "整表快照按业务日期先后生效", "确认这份旧快照是否仍要生效，再由人员放行。", soft=True
+        "error", "{table} 是整表快照，但已有业务日期更晚的快照。", "整表快照按业务日期先后生效",
+        "确认这份旧快照是否仍要生效，再由人员放行。", soft=True,
     ),
-    "FILE-DUPLICATE": Fault("note", "与第 {version} 版内容完全相同，不再处理。", "相同字节不重复生效", "不用处理；若要恢复旧内容，请以新批次号送。"),
+    "FILE-DUPLICATE": Fault(
+        "note", "与第 {version} 版内容完全相同，不再处理。", "相同字节不重复生效", "不用处理；若要恢复旧内容，请以新批次号送。",
+    ),
     "WITHDRAWAL-UNSURE": Fault(
         "warning", "{table} 有 {count} 行主键读不出，本次不撤销缺席的 {absent} 行。", "撤销要有把握", "更正到达后自动按完整内容撤销。"
     ),
@@ -94,7 +104,10 @@ FAULTS: dict[str, Fault] = {
     "FIELD-RATE": Fault("error", "不是合法利率，或比百万分之一更细。", "利率须能准确换成百万分之一", _FIX_ROW),
     "FIELD-INTEGER": Fault("error", "不是合法整数。", "不带符号的整数", _FIX_ROW),
     "FIELD-DATE": Fault("error", "不是合法日期。", "声明的日期形式，且日历上存在", _FIX_ROW),
-    "FIELD-CODE": Fault("error", "代码不在代码表里，也没有映射。", "代码表和本中心映射；从不补零", "核对代码；若是中心新增的 70–89 代码，在 files.yaml 里加映射。"),
+    "FIELD-CODE": Fault(
+        "error", "代码不在代码表里，也没有映射。", "代码表和本中心映射；从不补零",
+        "核对代码；若是中心新增的 70–89 代码，在 files.yaml 里加映射。",
+    ),
     "FIELD-BAND": Fault("error", "数值超出合理范围（{band}），多半是单位或列次序错了。", "合理范围", _FIX_ROW),
     "CHECK-BANKNO": Fault("error", "联行号校验不通过。", "12 位数字，ISO 7064 MOD 11,10", _FIX_ROW),
     "CHECK-ID": Fault("error", "身份证号校验不通过。", "GB 11643：17 位数字加校验码，日期存在", _FIX_ROW),
@@ -109,20 +122,25 @@ FAULTS: dict[str, Fault] = {
     "ROW-FUTURE": Fault("error", "日期晚于文件的业务日期。", "已发生的事不晚于业务日期", _FIX_ROW),
     "ROW-RANGE": Fault("error", "追回要有起止日期，且起不晚于止。", "QSRQ ≤ ZZRQ", _FIX_ROW),
     "ROW-CHANGE": Fault("error", "变更缺少新值：{where}。", "变更类型要求的字段必填", _FIX_ROW),
-    "ROW-BALANCE": Fault("warning", "剩余本金与前一行不衔接。", "本行剩余 = 前行剩余 − 本行本金", "核对是否缺行；影响金额时由计算环节另行指出。"),
+    "ROW-BALANCE": Fault(
+        "warning", "剩余本金与前一行不衔接。", "本行剩余 = 前行剩余 − 本行本金", "核对是否缺行；影响金额时由计算环节另行指出。",
+    ),
     "ROW-CONTRACT": Fault("warning", "贴息本金大于合同贷款金额。", "协议与合同核对", "核定环节会暂停该协议；请核对协议和合同。"),
     "ROW-NAME": Fault("warning", "收款户名与借款人姓名不同。", "先按证件号认人，姓名不同只提示", "核对收款账户是否属于借款人。"),
     "ROW-CENTRE": Fault("warning", "协议写明的中心编号不是本中心。", "协议与中心核对", "核定环节会暂停该协议；请核对协议。"),
     "ROW-OLDER": Fault("note", "这一行改写了业务日期更晚的文件送来的内容。", "后知道的为准", "若不是有意更正，请对方重送最新内容。"),
     "KEY-DIFFERS": Fault("error", "同一份文件里主键相同而内容不同。", "两行都隔离，不猜哪一行对", _FIX_ROW),
     "KEY-DUPLICATE": Fault("note", "与前面的行完全相同，只记一次。", "有主键的表，相同的行为重复", "不用处理。"),
-    "PARENT-UNKNOWN": Fault("error", "所属的 {parent} 还不知道。", "先有 {parent}，再有本行", "等所属数据到达后自动解除；久等不到请查漏送。"),
+    "PARENT-UNKNOWN": Fault(
+        "error", "所属的 {parent} 还不知道。", "先有 {parent}，再有本行", "等所属数据到达后自动解除；久等不到请查漏送。",
+    ),
     "PARENT-CHANGED": Fault("error", "已登记的行改挂到另一份借款合同。", "归属合同不得直接改写", "请人员核实；先撤销原行，再以新编号送。"),
 }
 
 
 def finding(
-    code: str, *, file_no: int = 0, file_name: str = "", table: str = "", line_no: int = 0, field: str = "", value: str = "", **words: object
+    code: str, *, file_no: int = 0, file_name: str = "", table: str = "", line_no: int = 0, field: str = "", value: str = "",
+    **words: object,
 ) -> Finding:
     """The finding `code` with its sentences from `FAULTS`; `words` fill the placeholders, `value` is already masked."""
     fault = FAULTS[code]

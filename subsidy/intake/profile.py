@@ -92,6 +92,15 @@ class XmlForm:
 
 
 @dataclass(frozen=True, slots=True)
+class AcknowledgementForm:
+    """How a centre wants its acknowledgements."""
+
+    form: Literal["lines", "csv", "xml"]
+    encoding: Encoding
+    separator: str = "|"
+
+
+@dataclass(frozen=True, slots=True)
 class Checks:
     """Tolerances and limits of judgement. Percent and ppm are integers."""
 
@@ -183,6 +192,7 @@ class Profile:
     digest: DigestFile | None
     manifest: Manifest | None
     xml: XmlForm | None
+    acknowledgement: AcknowledgementForm
     mode_words: dict[Mode, str]
     complete: Complete
     quiet_seconds: int

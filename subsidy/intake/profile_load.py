@@ -18,7 +18,8 @@ from subsidy.money import RATE_UNITS
 
 _PROFILE_KEYS = (
     "source", "centre_code", "name", "carries", "form", "container", "entry", "encoding", "separator", "separator_after_last", "names",
-    "cells", "cover", "header", "trailer", "flag", "digest", "manifest", "xml", "mode_words", "complete", "quiet_seconds", "protection",
+    "cells", "cover", "header", "trailer", "flag", "digest", "manifest", "xml", "acknowledgement", "mode_words", "complete",
+    "quiet_seconds", "protection",
     "units", "codes", "checks", "limits", "expected", "tables",
 )
 _PLACEHOLDERS = ("{centre}", "{table}", "{date}", "{sequence}", "{mode}", "{rows}", "{sums}")
@@ -128,7 +129,10 @@ def _profile(check: _Check, centre: str, name: str, at: Keys, raw: Any) -> p.Pro
     source = check.mapping(value.get("source", {}), (*at, "source"))
     basis = check.choice(source.get("basis"), (*at, "source", "basis"), ("assumed", "document", "published"), "")
     if not basis:
-        check.error("PROFILE-SOURCE", (*at, "source"), "没有写明依据。", "写 basis: assumed，或 basis: document 并给出文件号。", rule="每一项都要有依据")
+        check.error(
+            "PROFILE-SOURCE", (*at, "source"), "没有写明依据。", "写 basis: assumed，或 basis: document 并给出文件号。",
+            rule="每一项都要有依据",
+        )
     code = check.text(value.get("centre_code"), (*at, "centre_code"))
     if "centre_code" in value and not re.fullmatch(r"[0-9]{15}", code):
         check.error("PROFILE-CENTRE", (*at, "centre_code"), "中心编号应为 15 位数字并加引号。", "改成 15 位数字。", code, "15 位数字")
@@ -155,7 +159,8 @@ def _profile(check: _Check, centre: str, name: str, at: Keys, raw: Any) -> p.Pro
         check.error("PROFILE-RANGE", (*at, "separator"), "CSV 的分隔符是一个字符。", "改成一个字符。", separator, "一个字符")
     if any(c in separator for c in '\r\n\0"'):
         check.error("PROFILE-RANGE", (*at, "separator"), "分隔符不得含换行、NUL 或引号。", "换一个分隔符。", repr(separator), "可见字符")
-    mode_words = {k: check.text(v, (*at, "mode_words", k)) for k, v in check.mapping(value.get("mode_words", {}), (*at, "mode_words")).items()}
+    words = check.mapping(value.get("mode_words", {}), (*at, "mode_words"))
+    mode_words = {k: check.text(v, (*at, "mode_words", k)) for k, v in words.items()}
     check.keys(mode_words, (*at, "mode_words"), ("full", "increment"), ("full", "increment"))
     fixed = form == "fixed"
     header = _parts(check, value.get("header"), (*at, "header"), fixed)
@@ -172,7 +177,10 @@ def _profile(check: _Check, centre: str, name: str, at: Keys, raw: Any) -> p.Pro
     if container == "zip" and carries == "many" and manifest is None:
         check.error("PROFILE-MISSING", at, "一包多表要声明 manifest（清单）。", "补上 manifest。", rule="必填")
     if form == "xlsx" and (container != "none" or carries != "many"):
-        check.error("PROFILE-FORM", (*at, "form"), ".xlsx 自己就是一份多表，不得再套压缩包。", "写 carries: many，去掉 container。", form, "carries: many")
+        check.error(
+            "PROFILE-FORM", (*at, "form"), ".xlsx 自己就是一份多表，不得再套压缩包。", "写 carries: many，去掉 container。", form,
+            "carries: many",
+        )
     if form == "xml" and xml is None:
         check.error("PROFILE-MISSING", at, "XML 要声明 xml（元素与属性名）。", "补上 xml。", rule="必填")
     _identified(check, at, form, carries, header, flag, manifest, xml, value.get("cover"))
@@ -183,8 +191,8 @@ def _profile(check: _Check, centre: str, name: str, at: Keys, raw: Any) -> p.Pro
     for i, kind in enumerate(protection):
         if kind not in offered:
             check.error(
-                "PROFILE-PROTECT", (*at, "protection", i), f"声明了 {kind} 保护，但文件形式里没有提供。", "补上合计、摘要文件或压缩包，或改写 protection。", kind,
-                f"现有：{'、'.join(sorted(offered)) or '无'}",
+                "PROFILE-PROTECT", (*at, "protection", i), f"声明了 {kind} 保护，但文件形式里没有提供。",
+                "补上合计、摘要文件或压缩包，或改写 protection。", kind, f"现有：{'、'.join(sorted(offered)) or '无'}",
             )
     units = _units(check, value.get("units", {}), (*at, "units"))
     tables = _tables(check, value.get("tables"), (*at, "tables"), fixed, names, protection)
@@ -194,7 +202,8 @@ def _profile(check: _Check, centre: str, name: str, at: Keys, raw: Any) -> p.Pro
         encoding=encoding, separator=separator, separator_after_last=bool(value.get("separator_after_last", False)), names=names,
         cells=check.choice(value.get("cells"), (*at, "cells"), ("text", "values"), "text"),
         cover=check.text(value.get("cover"), (*at, "cover")), header=header, trailer=trailer, flag=flag, digest=digest, manifest=manifest,
-        xml=xml, mode_words=mode_words,  # type: ignore[arg-type]
+        xml=xml, acknowledgement=_acknowledgement(check, value.get("acknowledgement"), (*at, "acknowledgement"), encoding),
+        mode_words=mode_words,  # type: ignore[arg-type]
         complete=complete, quiet_seconds=check.integer(value.get("quiet_seconds"), (*at, "quiet_seconds"), 300, 1, 86_400), units=units,
         codes=codes, checks=_numbers(check, p.Checks, value.get("checks", {}), (*at, "checks")),
         limits=_numbers(check, p.Limits, value.get("limits", {}), (*at, "limits")),
@@ -204,11 +213,17 @@ def _profile(check: _Check, centre: str, name: str, at: Keys, raw: Any) -> p.Pro
 
 
 def _completes(
-    check: _Check, at: Keys, complete: str, trailer: tuple[p.Part, ...], flag: p.FlagFile | None, digest: p.DigestFile | None, container: str
+    check: _Check, at: Keys, complete: str, trailer: tuple[p.Part, ...], flag: p.FlagFile | None, digest: p.DigestFile | None,
+    container: str,
 ) -> None:
-    present = {"trailer": bool(trailer), "flag": flag is not None, "digest": digest is not None, "container": container == "zip", "quiet": True}
+    present = {
+        "trailer": bool(trailer), "flag": flag is not None, "digest": digest is not None, "container": container == "zip", "quiet": True,
+    }
     if not present[complete]:
-        check.error("PROFILE-COMPLETE", (*at, "complete"), f"以 {complete} 判断完整，但没有声明它。", f"补上 {complete} 的声明，或改写 complete。", complete)
+        check.error(
+            "PROFILE-COMPLETE", (*at, "complete"), f"以 {complete} 判断完整，但没有声明它。",
+            f"补上 {complete} 的声明，或改写 complete。", complete,
+        )
 
 
 def _identified(
@@ -228,7 +243,10 @@ def _identified(
         said |= {"centre", "table", "date", "sequence", "mode"}
     for name in ("centre", "table", "date", "sequence", "mode"):
         if name not in said:
-            check.error("PROFILE-IDENTITY", at, f"内容里没有声明在哪里写明 {name}。", "在 header、flag、manifest、xml 或 cover 中补上。", rule="身份来自内容")
+            check.error(
+                "PROFILE-IDENTITY", at, f"内容里没有声明在哪里写明 {name}。", "在 header、flag、manifest、xml 或 cover 中补上。",
+                rule="身份来自内容",
+            )
 
 
 def _offered(
@@ -345,10 +363,25 @@ def _xml(check: _Check, raw: Any, at: Keys) -> p.XmlForm | None:
     return p.XmlForm(text["root"], text["row"], text["totals"], _identity(check, value.get("identity"), (*at, "identity")), text["rows"])
 
 
+def _acknowledgement(check: _Check, raw: Any, at: Keys, encoding: p.Encoding) -> p.AcknowledgementForm:
+    """Without a declaration: separated lines in the file's own encoding."""
+    value = check.mapping(raw if raw is not None else {}, at)
+    check.keys(value, at, ("form", "encoding", "separator"))
+    separator = check.text(value.get("separator"), (*at, "separator"), "|")
+    if not separator:
+        check.error("PROFILE-RANGE", (*at, "separator"), "分隔符不得为空。", "写一个分隔符。", separator, "可见字符")
+    return p.AcknowledgementForm(
+        check.choice(value.get("form"), (*at, "form"), ("lines", "csv", "xml"), "lines"),
+        check.choice(value.get("encoding"), (*at, "encoding"), p.ENCODINGS, encoding), separator or "|",
+    )
+
+
 def _protection(check: _Check, raw: Any, at: Keys) -> tuple[p.Protection, ...]:
     items = raw if isinstance(raw, list) else []
     if not items:
-        check.error("PROFILE-TYPE", at, "写明金额列受何保护的列表。", "例如 protection: [total]；没有就写 [none]。", raw, "、".join(p.PROTECTIONS))
+        check.error(
+            "PROFILE-TYPE", at, "写明金额列受何保护的列表。", "例如 protection: [total]；没有就写 [none]。", raw, "、".join(p.PROTECTIONS)
+        )
     return tuple(check.choice(item, (*at, i), p.PROTECTIONS, "none") for i, item in enumerate(items))
 
 
@@ -377,7 +410,9 @@ def _tables(
         mode = check.choice(value.get("mode"), (*here, "mode"), ("full", "increment"), "increment")
         replaces = check.choice(value.get("replaces"), (*here, "replaces"), ("version", "table"), "version")
         if "replaces" in value and mode != "full":
-            check.error("PROFILE-MODE", (*here, "replaces"), "只有全量（full）才声明 replaces。", "删去 replaces，或改 mode: full。", replaces)
+            check.error(
+                "PROFILE-MODE", (*here, "replaces"), "只有全量（full）才声明 replaces。", "删去 replaces，或改 mode: full。", replaces
+            )
         if not table.key and mode != "full":
             check.error("PROFILE-MODE", (*here, "mode"), f"{code} 没有主键，只能按全量更正。", "改成 mode: full。", mode, "full")
         own = check.mapping(value.get("protection", {}), (*here, "protection"))
@@ -386,7 +421,8 @@ def _tables(
         for column in table.columns:
             if column.required and column.code not in known:
                 check.error(
-                    "PROFILE-COLUMN", (*here, "columns"), f"缺少必填字段 {column.code}（{column.label}）。", "补上该列。", column.code, "标准必填字段"
+                    "PROFILE-COLUMN", (*here, "columns"), f"缺少必填字段 {column.code}（{column.label}）。", "补上该列。", column.code,
+                    "标准必填字段",
                 )
         for code_ in own:
             if code_ not in known:
@@ -466,8 +502,8 @@ def _codes(check: _Check, raw: Any, at: Keys, tables: dict[str, p.TableSpec]) ->
             for value in canon:
                 if value not in result.get(code, {}).values():
                     check.error(
-                        "PROFILE-CODE", (*at, code) if code in result else at, f"{code} 没有任何代码对应 {value}（{canon[value]}）。", "补上映射。", value,
-                        "每个标准值都要有代码",
+                        "PROFILE-CODE", (*at, code) if code in result else at, f"{code} 没有任何代码对应 {value}（{canon[value]}）。",
+                        "补上映射。", value, "每个标准值都要有代码",
                     )
     return result
 

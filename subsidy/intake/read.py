@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from cryptography.hazmat.primitives import hashes
 
 from subsidy.errors import Finding
@@ -38,16 +39,17 @@ _RANGE_BYTES = 64 << 20
 
 def read(
     arrival: Arrival, profiles: Profiles, context: Context, *, file_no: int, known_on: date, scratch: Path | None = None,
-    accept: frozenset[str] = frozenset(), workers: int = 2,
+    accept: frozenset[str] = frozenset(), workers: int = 2, checking: bool = False,
 ) -> Intake:
     """Read the file of `arrival` as register number `file_no`, known on the business date `known_on`.
 
     `accept`: soft file faults (``FILE-WITHDRAWALS``, ``FILE-OLDER``) that a person has released. `scratch`: folder for spill files.
-    `workers`: threads that parse; the result does not depend on them. A fault of the file as a whole gives state ``refused`` or
+    `workers`: threads that parse; the result does not depend on them. `checking`: judge the file by itself, without asking whether the
+    rows' parents are known; such a result must not be booked. A fault of the file as a whole gives state ``refused`` or
     ``held``, never an exception; OSError only when the file cannot be opened at all.
     """
     profile = profiles.profiles.get(arrival.profile)
-    reading = _Reading(arrival, profile, profiles, context, file_no, known_on, scratch, accept)
+    reading = _Reading(arrival, profile, profiles, context, file_no, known_on, scratch, accept, checking)
     with ThreadPoolExecutor(max(1, workers)) as pool, ThreadPoolExecutor(1) as hashing:
         sums = hashing.submit(_digests, arrival.path, _algorithms(profile))
         try:
@@ -139,6 +141,7 @@ class _Reading:
     known_on: date
     scratch: Path | None
     accept: frozenset[str]
+    checking: bool = False
     delivery: Delivery | None = None
     identity: Identity | None = None
     versions: list[KnownFile] = field(default_factory=list)
@@ -161,7 +164,7 @@ class _Reading:
             if table in self.tables:
                 key = TABLES[table].key[0]
                 for part in self.tables[table].facts.parts():
-                    live = part.filter(pa.compute.invert(part["withdrawn"]))
+                    live = part.filter(pc.invert(part["withdrawn"]))
                     known.append(pa.table({"key": live[key], "contract_no": live["contract_no"]}))
             self._parents[table] = Parents(pa.concat_tables(known))
         return self._parents[table]
@@ -194,7 +197,7 @@ class _Reading:
                 if len(quarantined) > profile.limits.quarantined_rows:
                     raise refuse("FILE-BAD-ROWS", table=spec.table.code, limit=profile.limits.quarantined_rows)
                 self._note(checked.findings)
-                incoming.add(checked.rows.select(incoming.schema.names))
+                incoming.add(self._placed(checked.rows).select(incoming.schema.names))
             self._control(sheet, counts.rows_in, totals, unread)
             booking = self._booked(spec, incoming, quarantined)
         finally:
@@ -225,7 +228,14 @@ class _Reading:
 
     def _check(self, chunk: Chunk, spec: TableSpec) -> Checked:
         assert self.profile is not None and self.identity is not None
-        return check_block(chunk.parse(), spec, self.profile, self, self.identity.business_date, self.arrival.name, self.file_no)
+        accept = frozenset(("PARENT-UNKNOWN",)) if self.checking else frozenset()
+        return check_block(chunk.parse(), spec, self.profile, self, self.identity.business_date, self.arrival.name, self.file_no, accept)
+
+    def _placed(self, rows: pa.Table) -> pa.Table:
+        if not self.checking:
+            return rows
+        at = rows.schema.get_field_index("bucket")
+        return rows.set_column(at, "bucket", pc.max_element_wise(rows["bucket"], pa.scalar(0, pa.int16())))
 
     def _control(self, sheet: Sheet, rows: int, totals: Mapping[str, int], unread: Mapping[str, int]) -> None:
         """Rows and totals against what the sender declared."""
