@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from random import Random
 
 import numpy as np
 import pyarrow as pa
@@ -101,3 +102,22 @@ def test_column_and_single_agree_on_any_text(texts: list[str | None]) -> None:
 def test_what_is_accepted_is_written_back(text: str) -> None:
     if re.fullmatch(r"-?(0|[1-9]\d*)\.\d\d", text, re.ASCII) and not re.fullmatch(r"-0\.00", text):
         assert format_yuan(parse_yuan(text)) == text
+
+
+UNIFORM = st.integers(-(10**10), 10**10).map(format_yuan)
+SPOILT = st.sampled_from(
+    ["1.0", "-0.00", "01.00", "1-2.00", "--1.00", ".00", "-.50", "1.0.0", "12", "1.000", "", "1,2.00", "１.00", "-", "1234-.00", ".1.0"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(UNIFORM, min_size=1, max_size=12), st.lists(SPOILT, max_size=2), st.randoms(use_true_random=False))
+def test_one_odd_row_among_uniform_ones_is_found(good: list[str], odd: list[str], random: Random) -> None:
+    texts = good + odd
+    random.shuffle(texts)
+    values, valid = parse_yuan_column(pa.array(texts))
+    for text, value, ok in zip(texts, values.tolist(), valid.tolist(), strict=True):
+        try:
+            assert (value, ok) == (parse_yuan(text), True)
+        except ValueError:
+            assert (value, ok) == (0, False)

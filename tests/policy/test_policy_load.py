@@ -7,6 +7,8 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from policy_house import FILES, POLICY, faults, files, load
 
 from subsidy.policy import PolicyError, centre_names, load_centre, load_files, load_packed, pack, policy_as_data
@@ -256,6 +258,33 @@ def test_odd_but_lawful_things_are_warned_about() -> None:
 def test_names_that_cannot_be_centres_are_refused(name: str) -> None:
     with pytest.raises(PolicyError, match="不是可用的中心文件夹名"):
         load_centre(RULES, name)
+
+
+LINES = POLICY.splitlines()
+MANGLED = st.tuples(st.integers(0, len(LINES) - 1), st.sampled_from(["drop", "twice", "swap", "empty", "list"]))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(MANGLED, min_size=1, max_size=4))
+def test_any_mangled_folder_loads_or_is_refused_with_findings(mangle: list[tuple[int, str]]) -> None:
+    lines = list(LINES)
+    for place, how in mangle:
+        key = lines[place].split(":")[0]
+        lines[place] = {
+            "drop": "", "twice": f"{lines[place]}\n{lines[place]}", "swap": lines[place - 1], "empty": f"{key}:",
+            "list": f"{key}: [1, {{a: b}}]",
+        }[how]  # fmt: skip
+    for finding in faults({**files(), "test/policy.yaml": "\n".join(lines).encode()}):
+        assert finding.code.startswith("POL-")
+        assert finding.what
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, len(POLICY.encode()) - 1), st.binary(max_size=3))
+def test_any_damaged_byte_loads_or_is_refused_with_findings(place: int, noise: bytes) -> None:
+    data = POLICY.encode()
+    found = faults({**files(), "test/policy.yaml": data[:place] + noise + data[place + 1 :]})
+    assert all(f.code.startswith("POL-") and f.what and f.file_name for f in found)
 
 
 # --- archives -----------------------------------------------------------------------------------------------------------------------
