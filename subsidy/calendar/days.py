@@ -26,11 +26,15 @@ def date_of(number: int) -> date:
 
 
 def days_of(column: Any) -> IntColumn:
-    """Day numbers of an Arrow date32 column (no nulls) or a numpy datetime64[D] column; int64 columns pass unchanged."""
+    """Day numbers of an Arrow date32 or a numpy datetime64[D] column; int64 columns pass unchanged. ValueError when a date is missing."""
     if isinstance(column, (pa.Array, pa.ChunkedArray)):
+        if column.null_count:
+            raise ValueError("a date is missing")
         column = column.cast(pa.date32()).cast(pa.int32()).to_numpy(zero_copy_only=False) if len(column) else np.empty(0, np.int64)
     array = np.asarray(column)
     if array.dtype.kind == "M":
+        if np.isnat(array).any():
+            raise ValueError("a date is missing")
         array = array.astype("datetime64[D]")
     elif array.dtype.kind not in "iu":
         raise TypeError(f"dates expected, got {array.dtype}")

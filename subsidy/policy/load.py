@@ -8,11 +8,11 @@ from pathlib import Path
 
 from subsidy.calendar import WorkingDays
 from subsidy.policy import document
-from subsidy.policy.archive import centre_of, is_centre_name, pack_files, read_files, unpack, version_of
+from subsidy.policy.archive import centre_names, centre_of, is_centre_name, pack_files, read_files, unpack, version_of
 from subsidy.policy.document import read_document
 from subsidy.policy.model import CentrePolicy
 from subsidy.policy.parameters import read_parameters
-from subsidy.policy.problems import PolicyError, Problems
+from subsidy.policy.problems import PolicyError, Problems, nearest
 from subsidy.policy.rules import read_rules
 from subsidy.policy.section import Section
 from subsidy.policy.settlement import read_settlement
@@ -43,6 +43,11 @@ def _files(rules: Path, centre: str) -> dict[str, bytes]:
     if not is_centre_name(centre):
         problems = Problems()
         problems.add("POL-CENTRE", centre, 0, "", "不是可用的中心文件夹名。", value=centre, allowed="小写字母、数字和横线，如 hangzhou")
+        raise PolicyError(centre, problems.findings())
+    if not (rules / centre).is_dir():
+        names = centre_names(rules)
+        problems = Problems()
+        problems.add("POL-CENTRE", centre, 0, "", "没有这个中心。", value=centre, allowed="、".join(names), near=nearest(centre, names))
         raise PolicyError(centre, problems.findings())
     return read_files(rules, centre)
 

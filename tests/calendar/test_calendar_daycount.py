@@ -110,6 +110,9 @@ def test_dates_from_arrow_and_numpy() -> None:
     assert days_of(pa.array([], pa.date32())).tolist() == []
     with pytest.raises(TypeError):
         days_of(np.array([1.5]))
+    for missing in (pa.array([values[0], None]), np.array(["2026-09-20", "NaT"], "datetime64[D]")):
+        with pytest.raises(ValueError, match="missing"):
+            days_of(missing)
 
 
 @given(DATES)

@@ -260,6 +260,11 @@ def test_names_that_cannot_be_centres_are_refused(name: str) -> None:
         load_centre(RULES, name)
 
 
+def test_a_centre_that_is_not_there_is_named_with_the_nearest() -> None:
+    with pytest.raises(PolicyError, match="是否想写“hangzhou”"):
+        load_centre(RULES, "hangzou")
+
+
 LINES = POLICY.splitlines()
 MANGLED = st.tuples(st.integers(0, len(LINES) - 1), st.sampled_from(["drop", "twice", "swap", "empty", "list"]))
 
