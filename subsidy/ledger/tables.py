@@ -147,6 +147,14 @@ quarantine_release = sa.Table(
     sa.Column("business_date", Date, nullable=False),
 )
 
+release_request = sa.Table(  # append-only: a person says that a row only looked wrong; the next night reads it again and books it
+    "release_request", metadata, _centre(),
+    sa.Column("quarantine_no", Big, primary_key=True),
+    sa.Column("person", Text, nullable=False),
+    sa.Column("reason", Text, nullable=False),
+    sa.Column("at", WALL, nullable=False),
+)
+
 finding = sa.Table(  # what nights found, for the board and the workbook
     "finding", metadata, _centre(),
     sa.Column("finding_no", Big, primary_key=True),
@@ -198,7 +206,7 @@ posting = sa.Table(  # append-only
     sa.Column("file_no", Big, nullable=False),
     sa.Column("line_no", Int, nullable=False),
     sa.Column("corrects", Big),  # posting_no of the line's previous posting
-    sa.UniqueConstraint("centre", "scheme", "agreement_no", "account_no", "serial_no", "seq"),
+    sa.UniqueConstraint("centre", "agreement_no", "account_no", "serial_no", "scheme", "seq"),
     sa.CheckConstraint("amount_fen <> 0", name="not_zero"),
     sa.CheckConstraint("due_fen >= 0 OR kind = 'opening'", name="due"),
     sa.CheckConstraint("seq > 0 OR due_fen = amount_fen", name="first"),
@@ -332,7 +340,7 @@ payment_item = sa.Table(  # append-only: an amount of one line inside one paymen
     sa.Column("kind", Text, nullable=False),  # normal | top_up | recovery
     sa.Column("bucket", Int, nullable=False),
     sa.CheckConstraint("amount_fen <> 0", name="not_zero"),
-    sa.Index("ix_payment_item_line", "centre", "agreement_no"),
+    sa.Index("ix_payment_item_line", "centre", "agreement_no", "account_no", "serial_no", "payment_no"),
 )
 
 payment_event = sa.Table(  # append-only state history; the last event is the state
@@ -405,6 +413,7 @@ published_file = sa.Table(  # every file we made visible: intent first, then the
     sa.Column("run_no", Big, nullable=False, server_default="0"),
     sa.Column("batch_no", Big, nullable=False, server_default="0"),
     sa.Column("state", Text, nullable=False),  # intent | published
+    sa.Index("ix_published_file_batch", "centre", "batch_no"),
 )
 
 clearing = sa.Table(  # clearing over all centres of a month; numbered versions
@@ -466,6 +475,6 @@ restoration_match = sa.Table(  # append-only: what became of a batch number sinc
 )
 
 APPEND_ONLY = (
-    "quarantine", "quarantine_release", "finding", "posting", "posting_cause", "journal", "journal_block", "payment", "payment_item",
+    "quarantine", "quarantine_release", "release_request", "finding", "posting", "posting_cause", "journal", "journal_block", "payment", "payment_item",
     "payment_event", "movement", "write_off", "approval", "audit", "segment", "seal", "restoration", "restoration_match",
 )

@@ -21,9 +21,9 @@ from subsidy.intake.context import KnownFile, StoreContext
 from subsidy.intake.profile import Profiles
 from subsidy.intake.profile_load import load_profiles
 from subsidy.intake.read import read
-from subsidy.intake.result import Intake, OpenRow
+from subsidy.intake.result import Intake, OpenRow, Release
 from subsidy.ledger import tables
-from subsidy.night import claims, clock, context, manifest, register
+from subsidy.night import claims, clock, context, desk, manifest, register
 from subsidy.night.context import Context
 from subsidy.night.visible import show
 
@@ -46,6 +46,7 @@ def take_in(ctx: Context, token: int) -> dict[str, Any]:
     work.mkdir(parents=True, exist_ok=True)
     for arrival in arrived(inbox, profiles, QUIET_SECONDS, clock.seconds()):
         _one(ctx, token, arrival, profiles, work)
+    released = _release_asked(ctx, token, profiles)
     with ctx.db.read() as conn:
         missing = _missing(ctx, conn, profiles)
         totals = _totals(conn, ctx)
@@ -54,7 +55,31 @@ def take_in(ctx: Context, token: int) -> dict[str, Any]:
         newest = conn.execute(sa.select(sa.func.max(tables.file.c.file_no)).where(tables.file.c.centre == ctx.centre)).scalar_one()
         r = tables.run
         conn.execute(sa.update(r).where(r.c.centre == ctx.centre, r.c.run_no == ctx.run.run_no).values(knowledge_file_no=int(newest or 0)))
-        return context.finish_step(conn, ctx.run, "take_in", {**totals, "missing": [f.file_name for f in missing]})
+        return context.finish_step(conn, ctx.run, "take_in", {**totals, "released": released, "missing": [f.file_name for f in missing]})
+
+
+def _release_asked(ctx: Context, token: int, profiles: Profiles) -> int:
+    """Book what people asked to be released before this night; returns how many rows left quarantine so."""
+    with ctx.db.read() as conn:
+        segments, releases = desk.release_asked(ctx, conn, _known(ctx, conn), profiles)
+    with ctx.db.transaction(ctx.centre, token) as conn:
+        manifest.add(ctx.db, conn, ctx.run, segments)
+        _persist_releases(ctx, conn, [(release, person, 0) for release, person in releases])
+    return len(releases)
+
+
+def _persist_releases(ctx: Context, conn: Connection, releases: Sequence[tuple[Release, str, int]]) -> None:
+    ctx.db.bulk_insert(
+        conn,
+        tables.quarantine_release,
+        [
+            {
+                "centre": ctx.centre, "quarantine_no": release.quarantine_no, "how": release.how, "person": person,
+                "reason": release.reason, "by_file_no": file_no, "business_date": ctx.run.business_date,
+            }
+            for release, person, file_no in releases
+        ],
+    )  # fmt: skip
 
 
 def _one(ctx: Context, token: int, arrival: Arrival, profiles: Profiles, work: Path) -> None:
@@ -149,23 +174,15 @@ def _persist(ctx: Context, conn: Connection, result: Intake, segments: Sequence[
         [
             {
                 "centre": centre, "quarantine_no": first + i, "file_no": file_no, "table_name": q.table_name, "line_no": q.line_no,
-                "row_key": "" if q.key is None else claims.fingerprint(ctx.settings.key, q.table_name, *q.key), "raw": q.raw, "code": q.code,
-                "field": q.field, "value": q.value, "what": q.what, "todo": q.todo, "stage": "intake", "known_on": result.known_on, "owner": "",
+                "row_key": "" if q.key is None else claims.fingerprint(ctx.settings.key, q.table_name, *q.key),
+                "raw": q.raw, "code": q.code,
+                "field": q.field, "value": q.value, "what": q.what, "todo": q.todo, "stage": "intake",
+                "known_on": result.known_on, "owner": "",
             }
             for i, q in enumerate(result.quarantined)
         ],
     )  # fmt: skip
-    db.bulk_insert(
-        conn,
-        tables.quarantine_release,
-        [
-            {
-                "centre": centre, "quarantine_no": release.quarantine_no, "how": release.how, "person": "", "reason": release.reason,
-                "by_file_no": file_no, "business_date": result.known_on,
-            }
-            for release in result.releases
-        ],
-    )  # fmt: skip
+    _persist_releases(ctx, conn, [(release, "", file_no) for release in result.releases])
 
 
 def _replaces_table(profiles: Profiles, profile: str, name: str) -> bool:
@@ -182,7 +199,8 @@ def _detail(result: Intake, answer: str, profiles: Profiles) -> dict[str, Any]:
         "findings_unlisted": result.findings_unlisted,
         "tables": {
             name: {
-                "rows_in": t.counts.rows_in, "booked": t.counts.booked, "quarantined": t.counts.quarantined, "duplicates": t.counts.duplicates,
+                "rows_in": t.counts.rows_in, "booked": t.counts.booked, "quarantined": t.counts.quarantined,
+                "duplicates": t.counts.duplicates,
                 "added": t.counts.added, "changed": t.counts.changed, "unchanged": t.counts.unchanged, "withdrawn": t.counts.withdrawn,
                 "released": t.counts.released, "unprotected": list(t.unprotected),
             }
