@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from subsidy.entitlement.columns import Bool, Int32, Int64, UInt8
+from subsidy.entitlement.columns import Bool, Index, Int32, Int64, UInt8
+from subsidy.entitlement.rates import Whose
 from subsidy.facts.schema import Facts
 from subsidy.policy.model import CentrePolicy
 
@@ -43,6 +44,9 @@ class Loans:
     repayment_method: UInt8  # 1 equal instalment, 2 equal principal, 3, 4, 5 = 99, 0 unknown
     home_order: UInt8  # 1 first, 2 second, 0 unknown
     payee_kind: UInt8  # 1 borrower, 2 bank, 0 unknown
+    share_top: Int64  # min(Q, disbursed) / disbursed in lowest terms, so that products stay small; 0/1 where it has no meaning
+    share_bottom: Int64
+    whose: Whose
     problem: UInt8  # Problem of every row of the loan
 
     def __len__(self) -> int:
@@ -82,3 +86,4 @@ class Book:
     policy: CentrePolicy
     loans: Loans
     rows: Rows
+    orphans: Index  # positions of transactions without a loan account

@@ -32,7 +32,10 @@ _MONTH_LENGTH = (first_of_month(_MONTH_NUMBERS + 1) - first_of_month(_MONTH_NUMB
 
 def place(days: Int32 | Int64) -> Int32:
     """Position of each day in tables over the domain; days outside take the nearest end (their rows are quarantined)."""
-    return np.asarray(np.clip(np.asarray(days, np.int32) - np.int32(FIRST_DAY), 0, DAYS - 1))
+    at = np.asarray(days, np.int32) - np.int32(FIRST_DAY)
+    if at.size and (at.min() < 0 or at.max() >= DAYS):
+        at = np.clip(at, 0, DAYS - 1)
+    return np.asarray(at)
 
 
 def month_of(days: Int32) -> Int32:

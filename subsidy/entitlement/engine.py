@@ -93,7 +93,7 @@ def work(facts: Facts, policy: CentrePolicy, trace: Trace | None = None) -> Work
     version = version_of(book)
     _check_contract_terms(book, version)
     grouped = parts.group(book)
-    sight = Sight(book, statuses, verified(book, changes))
+    sight = Sight(book, statuses, verified(book, changes, version))
     decisions = decide(book, sight, changes, version)
     span = window.window_of(book, changes, statuses, version, decisions.stops)
     rates = FundRates(policy.parameters)
@@ -199,9 +199,11 @@ def lines_of(working: Working) -> pa.Table:
     book, rows = working.book, working.book.rows
     facts = book.facts["transaction"]
     source = pa.array(rows.source)
+    # Rows that stand in the order of their facts, none left out, need no gathering.
+    same = len(rows) == facts.num_rows and bool((rows.source[1:] > rows.source[:-1]).all())
 
     def fact(name: str) -> pa.Array:
-        return array_of(facts, name).take(source)
+        return array_of(facts, name) if same else array_of(facts, name).take(source)
 
     def day(values: npt.NDArray[np.int32]) -> pa.Array:
         return pa.array(values).view(pa.date32())

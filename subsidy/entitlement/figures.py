@@ -58,14 +58,16 @@ class Inputs:
     def __init__(self, book: Book, parts: Parts, window: Window, rule: RuleVersion, at: Index) -> None:
         rows = book.rows
         self.book, self.rule, self.at = book, rule, at
-        self.loan = rows.loan[at]
-        self.interest, self.principal, self.base = parts.interest[at], parts.principal[at], parts.base[at]
-        self.days = (rows.accrual_to[at] - rows.accrual_from[at]).astype(np.int64)
-        self.inside = (window.inside_to[at] - window.inside_from[at]).astype(np.int64)
-        self.rate = rows.rate[at]
-        self.periods = Periods(
-            rows.accrual_from[at], rows.accrual_to[at], window.inside_from[at], window.inside_to[at], self.rate, whose_of(book, self.loan)
-        )
+        # The positions ascend: as many as rows are all rows, which need no gathering.
+        pick: Index | slice = slice(None) if len(at) == len(rows) else at
+        self.loan = rows.loan[pick]
+        self.interest, self.principal, self.base = parts.interest[pick], parts.principal[pick], parts.base[pick]
+        self.rate = rows.rate[pick]
+        start, end = rows.accrual_from[pick], rows.accrual_to[pick]
+        inside_from, inside_to = window.inside_from[pick], window.inside_to[pick]
+        self.days = (end - start).astype(np.int64)
+        self.inside = (inside_to - inside_from).astype(np.int64)
+        self.periods = Periods(start, end, inside_from, inside_to, self.rate, whose_of(book, self.loan))
 
     def due_day(self) -> Int32:
         """Due day of each row's contract."""
@@ -91,7 +93,7 @@ def figures_of(
     count = len(rows)
     sums = np.zeros(count, np.int64)
     out = Figures(sums, np.zeros(count, np.uint8), np.full(count, -1, np.int64), np.zeros(count, bool), np.zeros(count, np.uint8))
-    share_top, share_bottom = _reduced(np.minimum(book.loans.subsidised_fen, book.loans.disbursed_fen), book.loans.disbursed_fen)
+    share_top, share_bottom = book.loans.share_top, book.loans.share_bottom
     for rule, at in each(book, version, among):
         out.method[at] = METHODS.index(rule.method)
         if rule.method in SHADOW_METHODS:
@@ -118,9 +120,11 @@ def figures_of(
 def _worth(book: Book, parts: Parts, window: Window, at: Index) -> Index:
     """The rows that can have a figure at all: interest so far, days, principal and rate above zero, a day inside the window."""
     rows = book.rows
-    good = (parts.interest[at] > 0) & (parts.base[at] > 0) & (rows.rate[at] > 0) & (window.inside_to[at] > window.inside_from[at])
-    good &= rows.accrual_to[at] > rows.accrual_from[at]
-    return at if good.all() else at[good]
+    good = (parts.interest > 0) & (parts.base > 0) & (rows.rate > 0)
+    good &= (window.inside_to > window.inside_from) & (rows.accrual_to > rows.accrual_from)
+    if good.all():
+        return at
+    return np.flatnonzero(good) if len(at) == len(rows) else at[good[at]]
 
 
 def _reduced(top: Int64, bottom: Int64) -> tuple[Int64, Int64]:

@@ -62,9 +62,8 @@ def _clawed_opening(book: Book, row: int) -> Finding:
 def _orphans(book: Book) -> list[Finding]:
     """Transactions without a loan account: no agreement is known that a line could belong to."""
     table = book.facts["transaction"]
-    account = lookup(array_of(table, "account_no"), array_of(book.facts["account"], "account_no"))
     found = []
-    for row in np.flatnonzero(account == 0).tolist():
+    for row in book.orphans.tolist():
         found.append(
             Finding(
                 code=Problem.PARENT_MISSING.code, severity="error", what="该笔业务的贷款账户没有资料，无法归属到协议。",

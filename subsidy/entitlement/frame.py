@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 
 from subsidy.entitlement.book import AMOUNT_LIMIT_FEN, NO_BALANCE, TERM_LIMIT_MONTHS, Book, Loans, Rows
 from subsidy.entitlement.codes import Problem
-from subsidy.entitlement.columns import NO_DAY, Bool, Index, Int32, UInt8, array_of, codes, integers, lookup, present, text_rank
-from subsidy.entitlement.dates import FIRST_DAY, LAST_DAY
+from subsidy.entitlement.columns import NO_DAY, Bool, Index, Int32, Int64, UInt8, array_of, codes, integers, lookup, present, text_rank
+from subsidy.entitlement.dates import FIRST_DAY, LAST_DAY, next_january
+from subsidy.entitlement.rates import Whose, series_of
 from subsidy.entitlement.reversals import reversals_of
 from subsidy.facts.schema import Facts
 from subsidy.policy.model import CentrePolicy
@@ -28,7 +29,8 @@ _REQUIRED = (
 def build(facts: Facts, policy: CentrePolicy) -> Book:
     """The book of all agreements in `facts`. Rows of loans without an agreement are left out: nobody subsidises them."""
     loans, loans_by_account = _loans(facts)
-    return Book(facts, policy, loans, _rows(facts, loans, loans_by_account))
+    rows, orphans = _rows(facts, loans, loans_by_account)
+    return Book(facts, policy, loans, rows, orphans)
 
 
 def _loans(facts: Facts) -> tuple[Loans, tuple[Int32, Int32, Int32]]:
@@ -57,6 +59,7 @@ def _loans(facts: Facts) -> tuple[Loans, tuple[Int32, Int32, Int32]]:
         return np.where(missing, dtype(fill), values[at]) if len(values) else np.full(len(at), fill, dtype)
 
     no_account, no_contract = account < 0, contract < 0
+    none = np.empty(0, np.int64)
     methods = codes(contracts, "repayment_method", ("01", "02", "03", "04", "99"))
     loans = Loans(
         agreement_no=numbers,
@@ -75,13 +78,33 @@ def _loans(facts: Facts) -> tuple[Loans, tuple[Int32, Int32, Int32]]:
         repayment_method=np.where(no_contract, np.uint8(0), methods[c]) if len(methods) else np.zeros(len(c), np.uint8),
         home_order=codes(agreements, "home_order", ("01", "02"))[order],
         payee_kind=codes(agreements, "payee_kind", ("01", "02"))[order],
+        share_top=none,
+        share_bottom=none,
+        whose=_whose(),
         problem=np.zeros(len(order), np.uint8),
     )
+    loans.share_top, loans.share_bottom = _reduced(np.minimum(loans.subsidised_fen, loans.disbursed_fen), loans.disbursed_fen)
+    loans.whose = _whose(loans)
     loans.problem[:] = _loan_problems(loans, several, no_account | no_contract)
     by_code = np.argsort(code, kind="stable").astype(np.int32)
     start = np.searchsorted(code[by_code], account_code, "left").astype(np.int32)
     count = np.where(account_code > 0, np.bincount(code, minlength=len(known) + 1)[account_code], 0).astype(np.int32)
     return loans, (by_code, start, count)
+
+
+def _whose(loans: Loans | None = None) -> Whose:
+    if loans is None:
+        none = np.empty(0, np.int32)
+        return Whose(none.astype(np.uint8), none, none, none)
+    series = series_of(loans.home_order, loans.term)
+    return Whose(series, loans.disbursed_on, loans.signed_on, next_january(loans.disbursed_on))
+
+
+def _reduced(top: Int64, bottom: Int64) -> tuple[Int64, Int64]:
+    sound = (bottom > 0) & (top > 0)
+    top, bottom = np.where(sound, top, 0), np.where(sound, bottom, 1)
+    common = np.gcd(top, bottom)
+    return top // common, bottom // common
 
 
 def _loan_problems(loans: Loans, several: Bool, no_parent: Bool) -> UInt8:
@@ -106,7 +129,7 @@ def _order(values: pa.Array) -> Index:
     return np.asarray(pc.sort_indices(values).to_numpy())
 
 
-def _rows(facts: Facts, loans: Loans, loans_by_account: tuple[Int32, Int32, Int32]) -> Rows:
+def _rows(facts: Facts, loans: Loans, loans_by_account: tuple[Int32, Int32, Int32]) -> tuple[Rows, Index]:
     table = facts["transaction"]
     by_code, start, count = loans_by_account
     account = lookup(array_of(table, "account_no"), array_of(facts["account"], "account_no")) - 1
@@ -115,16 +138,18 @@ def _rows(facts: Facts, loans: Loans, loans_by_account: tuple[Int32, Int32, Int3
     naming = present(table, "reverses")
     proper, undone = reversals_of(table, account, naming)
     carries = ((kind >= 2) & (kind <= 6)) | (interest != 0) | naming | undone
-    times = np.where(carries & (account >= 0), count[account] if len(count) else 0, 0)
-    source = np.repeat(np.arange(len(account), dtype=np.int32), times)
-    if not len(source):
-        loan = np.empty(0, np.int32)
-    else:
+    source = np.flatnonzero(carries & (account >= 0) & (count[account] > 0 if len(count) else False)).astype(np.int32)
+    if len(source) and count.max() > 1:
+        times = count[account[source]]
+        source = np.repeat(source, times)
         offset = np.arange(len(source)) - np.repeat(np.cumsum(times) - times, times)
-        loan = by_code[start[account[source]] + offset]
+    else:
+        offset = np.zeros(1, np.int64)
+    loan = by_code[start[account[source]] + offset] if len(source) else np.empty(0, np.int32)
     accrual_to = integers(table, "accrual_to", np.int32, NO_DAY)[source]
     order = _sorted(table, source, loan, accrual_to)
-    source, loan, accrual_to = source[order], loan[order], accrual_to[order]
+    if order is not None:
+        source, loan, accrual_to = source[order], loan[order], accrual_to[order]
 
     def col(name: str, dtype: type, fill: int) -> Any:
         return integers(table, name, dtype, fill)[source]
@@ -153,13 +178,17 @@ def _rows(facts: Facts, loans: Loans, loans_by_account: tuple[Int32, Int32, Int3
             missing |= ~present(table, name)
     rows.problem[naming[source] & ~rows.reversed] = Problem.BAD_REVERSAL
     rows.problem[missing[source]] = Problem.FACT_MISSING
-    return rows
+    return rows, np.flatnonzero(account < 0)
 
 
-def _sorted(table: pa.Table, source: Int32, loan: Int32, accrual_to: Int32) -> Index:
-    """Order by (loan, accrual_to, serial number as text, account)."""
+def _sorted(table: pa.Table, source: Int32, loan: Int32, accrual_to: Int32) -> Index | None:
+    """Order by (loan, accrual_to, serial number as text, account); None when the rows are in it already."""
     key = (loan.astype(np.int64) << 32) + accrual_to
-    order = np.argsort(key, kind="stable")
+    steps = np.diff(key)
+    ordered = not (steps < 0).any()
+    if ordered and steps.all():
+        return None
+    order = np.arange(len(key)) if ordered else np.argsort(key, kind="stable")
     key = key[order]
     tied = np.zeros(len(key) + 1, bool)
     tied[1:-1] = key[1:] == key[:-1]
@@ -169,4 +198,4 @@ def _sorted(table: pa.Table, source: Int32, loan: Int32, accrual_to: Int32) -> I
         ranks = text_rank(array_of(table, "serial_no"), at)
         accounts = text_rank(array_of(table, "account_no"), at)
         order[places] = order[places][np.lexsort((accounts, ranks, key[places]))]
-    return order
+    return None if ordered and (np.diff(order) > 0).all() else order

@@ -48,8 +48,9 @@ def group(book: Book) -> Parts:
     at = np.flatnonzero(numbered)
     # Instalment numbers are at most 1200 here: larger ones are quarantined as above the term.
     key = (rows.loan[at].astype(np.int64) << 11) | rows.instalment[at]
-    order = np.argsort(key, kind="stable")
-    at, key = at[order], key[order]
+    if (key[1:] < key[:-1]).any():
+        order = np.argsort(key, kind="stable")
+        at, key = at[order], key[order]
     at = _by_serial(book, at, key)
     starts = _starts(key)
     if len(starts) < len(at):
@@ -117,9 +118,11 @@ def _by_serial(book: Book, at: Index, key: Int64) -> Index:
 def _so_far(values: Int64, at: Index, starts: Index, sizes: Index) -> Int64:
     if len(starts) == len(at):
         return values
+    several = np.repeat(sizes > 1, sizes)
+    at, sizes = at[several], sizes[sizes > 1]
     own = values[at]
     total = np.cumsum(own)
-    before = (total - own)[starts]
+    first = np.cumsum(sizes) - sizes
     result = values.copy()
-    result[at] = total - np.repeat(before, sizes)
+    result[at] = total - np.repeat((total - own)[first], sizes)
     return result

@@ -18,7 +18,7 @@ from subsidy.entitlement.domain import live, term_on
 from subsidy.entitlement.frame import PREPAYMENT
 from subsidy.entitlement.lines import SHADOW
 from subsidy.entitlement.parts import Parts
-from subsidy.entitlement.rates import FundRates, Whose, series_of
+from subsidy.entitlement.rates import FundRates, Whose
 from subsidy.entitlement.shadow import (
     KNOWN,
     NO_BALANCE,
@@ -85,8 +85,7 @@ def rules_of(book: Book) -> list[Rules]:
 
 def whose_of(book: Book, at: Index | Int32) -> Whose:
     """What decides the fund rate of the loans `at`."""
-    loans = book.loans
-    return Whose(series_of(loans.home_order[at], loans.term[at]), loans.disbursed_on[at], loans.signed_on[at])
+    return book.loans.whose.take(at)
 
 
 def _loans(
@@ -114,6 +113,11 @@ def _loans(
         month = int(month_of(np.array([go_live], np.int32))[0])
         in_month = due_date(np.full(len(opened), month, np.int32), due_day[opened])
         first[opened] = np.maximum(month + (in_month < go_live) - anchor[opened], 1)
+        # A row says better than the calendar when its period ends: the opening has settled exactly the lines that end before go_live.
+        ends = rows.accrual_to[first_row]
+        is_opened = loans.opening[who[local]] >= 0
+        first[local[is_opened & (number == first[local] - 1) & (ends >= go_live)]] -= 1
+        first[local[is_opened & (number == first[local]) & (ends < go_live)]] += 1
         start[opened] = np.where(
             first[opened] > 1,
             np.maximum(due_date(anchor[opened] + first[opened] - 1, due_day[opened]), loans.disbursed_on[who[opened]]),

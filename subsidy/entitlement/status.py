@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
 
 from subsidy.entitlement.book import Loans
 from subsidy.entitlement.columns import FAR, NO_DAY, Index, Int32, Int64, UInt8, array_of, codes, integers, lookup
@@ -15,19 +16,40 @@ STATUSES = tuple(LOAN_STATUSES)
 CONVERTED = STATUSES.index("converted") + 1
 
 
-@dataclass(frozen=True, slots=True)
 class Statuses:
-    """TX02 rows sorted by (account position, as_of). Codes are 1-based positions in `CONTRIBUTION_CODES` and `STATUSES`, 0 when unknown."""
+    """TX02 rows sorted by (account position, as_of). Codes are 1-based positions in `CONTRIBUTION_CODES` and `STATUSES`, 0 when unknown.
 
-    account: Int32
-    as_of: Int32
-    overdue_run: Int32
-    overdue_total: Int32
-    contribution: UInt8
-    status: UInt8
-    balance: Int64
-    key: Int64
-    source: Index
+    Columns that only a condition reads are made when it does.
+    """
+
+    def __init__(self, table: pa.Table, account: Int32, as_of: Int32, key: Int64, source: Index) -> None:
+        self._table = table
+        self.account, self.as_of, self.key, self.source = account, as_of, key, source
+
+    @cached_property
+    def overdue_run(self) -> Int32:
+        """LXYQQS."""
+        return integers(self._table, "overdue_run", np.int32)[self.source]
+
+    @cached_property
+    def overdue_total(self) -> Int32:
+        """LJYQQS."""
+        return integers(self._table, "overdue_total", np.int32)[self.source]
+
+    @cached_property
+    def balance(self) -> Int64:
+        """DKYE in fen, -1 when missing."""
+        return integers(self._table, "balance_fen", np.int64, -1)[self.source]
+
+    @cached_property
+    def contribution(self) -> UInt8:
+        """GJJZHZT."""
+        return codes(self._table, "contribution_status", CONTRIBUTION_CODES)[self.source]
+
+    @cached_property
+    def status(self) -> UInt8:
+        """DKZT."""
+        return codes(self._table, "loan_status", STATUSES)[self.source]
 
     def __len__(self) -> int:
         return len(self.key)
@@ -58,17 +80,7 @@ def statuses_of(facts: Facts) -> Statuses:
     sorted_key = key[source]
     if (sorted_key[1:] < sorted_key[:-1]).any():
         source = source[np.argsort(sorted_key, kind="stable")]
-    return Statuses(
-        account=account[source],
-        as_of=as_of[source],
-        overdue_run=integers(table, "overdue_run", np.int32)[source],
-        overdue_total=integers(table, "overdue_total", np.int32)[source],
-        contribution=codes(table, "contribution_status", CONTRIBUTION_CODES)[source],
-        status=codes(table, "loan_status", STATUSES)[source],
-        balance=integers(table, "balance_fen", np.int64, -1)[source],
-        key=key[source],
-        source=source,
-    )
+    return Statuses(table, account[source], as_of[source], key[source], source)
 
 
 def first_converted(statuses: Statuses, loans: Loans) -> Int32:

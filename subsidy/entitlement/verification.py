@@ -15,7 +15,7 @@ from subsidy.entitlement import frame
 from subsidy.entitlement.book import Book
 from subsidy.entitlement.changes import Changes, changes_of
 from subsidy.entitlement.columns import NO_DAY, Bool, Int32, Int64, array_of, integers
-from subsidy.entitlement.versions import in_force
+from subsidy.entitlement.versions import Version, in_force
 from subsidy.facts.schema import Facts
 from subsidy.policy.model import CentrePolicy, Payee, Verification
 
@@ -64,7 +64,8 @@ def verify_contracts(facts: Facts, policy: CentrePolicy) -> pa.Table:
     checks = checks_of(book, changes)
     day = np.maximum(book.loans.start_on, book.loans.disbursed_on)
     np.maximum.at(day, book.rows.loan, book.rows.accrual_from)
-    combination = combination_of(book, day)
+    rules = policy.rules
+    combination = combination_of(book, day, in_force([r.effective_from for r in rules], [r.effective_to for r in rules], day))
     failed = {code: np.zeros(len(book.loans), bool) for code in REASONS}
     for number in np.unique(combination).tolist():
         at = combination == number
@@ -114,12 +115,14 @@ def checks_of(book: Book, changes: Changes) -> Checks:
     )
 
 
-def combination_of(book: Book, day: Int32) -> Int64:
-    """Number of the (rule version, settlement terms) in force on each day; see `terms_of`."""
+def combination_of(book: Book, day: Int32, version: Version) -> Int64:
+    """Number of the (rule version, settlement terms) in force on each day; see `terms_of`. `version` are the rule versions of the days."""
     policy = book.policy
-    rule = in_force([r.effective_from for r in policy.rules], [r.effective_to for r in policy.rules], day)
+    rule = np.maximum(version, 0).astype(np.int64)
+    if len(policy.settlement) < 2:
+        return rule
     terms = in_force([t.effective_from for t in policy.settlement], [t.effective_to for t in policy.settlement], day)
-    return np.maximum(rule, 0).astype(np.int64) * max(len(policy.settlement), 1) + np.maximum(terms, 0)
+    return rule * len(policy.settlement) + np.maximum(terms, 0)
 
 
 def terms_of(policy: CentrePolicy, combination: int) -> tuple[Verification, Payee]:
@@ -144,13 +147,13 @@ def failures(book: Book, checks: Checks, rule: Verification, payee: Payee) -> di
     }
 
 
-def verified(book: Book, changes: Changes) -> Bool:
+def verified(book: Book, changes: Changes, version: Version) -> Bool:
     """Per row of the book: is its loan's contract verified under the rules of the row's accrual_from."""
     rows = book.rows
     checks = checks_of(book, changes)
-    combination = combination_of(book, rows.accrual_from)
+    combination = combination_of(book, rows.accrual_from, version)
     result = np.zeros(len(rows), bool)
-    present = np.unique(combination).tolist()
+    present = np.flatnonzero(np.bincount(combination)).tolist()
     for number in present:
         failed = np.logical_or.reduce(list(failures(book, checks, *terms_of(book.policy, number)).values()))
         if len(present) == 1:
