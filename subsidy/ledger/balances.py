@@ -6,7 +6,7 @@ which is final; one without any answer is live, because unknown is not "failed".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from typing import Any
 
@@ -113,8 +113,9 @@ def _lines(centre: str, *where: sa.ColumnElement[bool]) -> sa.Subquery:
     p = posting
     key = (p.c.scheme, p.c.agreement_no, p.c.account_no, p.c.serial_no)
     last = sa.func.max(p.c.posting_no).label("last_no")
-    summed = sa.select(*key, p.c.bucket, _sum(p.c.amount_fen).label("posted_fen"), last).where(p.c.centre == centre, *where)
-    return summed.group_by(*key, p.c.bucket).subquery()
+    bucket = sa.func.max(p.c.bucket).label("bucket")
+    summed = sa.select(*key, bucket, _sum(p.c.amount_fen).label("posted_fen"), last).where(p.c.centre == centre, *where)
+    return summed.group_by(*key).subquery()
 
 
 def posted_lines(conn: Connection, centre: str, agreements: Sequence[str] | pa.Array | pa.ChunkedArray) -> pa.Table:
@@ -124,26 +125,27 @@ def posted_lines(conn: Connection, centre: str, agreements: Sequence[str] | pa.A
     return read_arrow(conn, query.where(posting.c.centre == centre, among(conn, posting.c.agreement_no, agreements)), POSTED)
 
 
-def _due(
-    conn: Connection, centre: str, buckets: Sequence[int] | range | None, agreements: Any, split: bool
-) -> tuple[sa.Select[Any], dict[str, Any]]:
-    conditions: list[sa.ColumnElement[bool]] = []
-    items: list[sa.ColumnElement[bool]] = []
+Condition = Callable[[sa.ColumnElement[Any]], list[sa.ColumnElement[bool]]]
+
+
+def line_balances(centre: str, of: Condition, buckets: Sequence[int] | range | None = None, split: bool = True) -> sa.Subquery:
+    """Per posted line: scheme, key, bucket, posted_fen, last_no (number of its last posting), live_fen, and with `split` confirmed_fen
+    and netting_fen. `of` gives the conditions on an agreement number; `buckets` is a run of consecutive buckets."""
+    postings, items = of(posting.c.agreement_no), of(payment_item.c.agreement_no)
     if buckets is not None:
-        low, high = min(buckets), max(buckets)
-        conditions.append(posting.c.bucket.between(low, high))
-        items.append(payment_item.c.bucket.between(low, high))
-    if agreements is not None:
-        conditions.append(among(conn, posting.c.agreement_no, agreements))
-        items.append(among(conn, payment_item.c.agreement_no, agreements))
-    line = _lines(centre, *conditions)
+        postings.append(posting.c.bucket.between(min(buckets), max(buckets)))
+        items.append(payment_item.c.bucket.between(min(buckets), max(buckets)))
+    line = _lines(centre, *postings)
     live = _items(centre, split, *items)
     same = [line.c[name] == live.c[name] for name in ("agreement_no", "account_no", "serial_no")]
-    live_fen = sa.func.coalesce(live.c.live_fen, 0)
-    columns = {"line": line, "live_fen": live_fen, "due_fen": line.c.posted_fen - live_fen}
-    if split:
-        columns["confirmed_fen"] = sa.func.coalesce(live.c.confirmed_fen, 0)
-    return sa.select().select_from(line.outerjoin(live, sa.and_(*same))), columns
+    zero = sa.literal(0, sa.BigInteger)
+    names = ("live_fen", "confirmed_fen", "netting_fen") if split else ("live_fen",)
+    amounts = [sa.func.coalesce(live.c[name], zero).label(name) for name in names]
+    return sa.select(line, *amounts).select_from(line.outerjoin(live, sa.and_(*same))).subquery()
+
+
+def _among(conn: Connection, agreements: Any) -> Condition:
+    return lambda column: [] if agreements is None else [among(conn, column, agreements)]
 
 
 def due_lines(
@@ -158,24 +160,15 @@ def due_lines(
 
     `cutoff_on`: only lines whose transaction the bank booked (JZRQ) on or before it; None takes all. `buckets`: only a run of consecutive
     buckets, to work on part of a centre at a time. Source: handbook section 2 (cut-off) and 7.1."""
-    query, c = _due(conn, centre, buckets, agreements, split=False)
-    line, last = c["line"], posting.alias()
-    kind = sa.case((c["due_fen"] < 0, "recovery"), (c["live_fen"] != 0, "top_up"), else_="normal")
+    line, last = line_balances(centre, _among(conn, agreements), buckets, split=False), posting.alias()
+    due_fen = line.c.posted_fen - line.c.live_fen
+    kind = sa.case((due_fen < 0, "recovery"), (line.c.live_fen != 0, "top_up"), else_="normal")
     key = [line.c[name] for name in ("scheme", "agreement_no", "account_no", "serial_no")]
     query = (
-        query.add_columns(
-            *key,
-            line.c.bucket,
-            line.c.posted_fen,
-            c["live_fen"],
-            c["due_fen"],
-            kind,
-            last.c.booked_on,
-            last.c.accrual_to,
-            last.c.business_date,
-        )
+        sa.select(*key, line.c.bucket, line.c.posted_fen, line.c.live_fen, due_fen, kind, last.c.booked_on, last.c.accrual_to)
+        .add_columns(last.c.business_date)
         .join(last, sa.and_(last.c.centre == centre, last.c.posting_no == line.c.last_no))
-        .where(c["due_fen"] != 0)
+        .where(due_fen != 0)
         .order_by(*(bytewise(conn, column) for column in key))
     )
     if cutoff_on is not None:
@@ -185,19 +178,19 @@ def due_lines(
 
 def agreement_balances(conn: Connection, centre: str, agreements: Sequence[str] | pa.Array | pa.ChunkedArray | None = None) -> pa.Table:
     """Schema `BALANCES` for some agreements (default: all that were ever posted), ordered by agreement number."""
-    query, c = _due(conn, centre, None, agreements, split=True)
-    agreement = c["line"].c.agreement_no
+    line = line_balances(centre, _among(conn, agreements)).c
+    due_fen = line.posted_fen - line.live_fen
     zero = sa.literal(0, sa.BigInteger)
     query = (
-        query.add_columns(
-            agreement,
-            _sum(c["line"].c.posted_fen),
-            _sum(c["confirmed_fen"]),
-            _sum(c["live_fen"] - c["confirmed_fen"]),
-            _sum(sa.case((c["due_fen"] > 0, c["due_fen"]), else_=zero)),
-            _sum(sa.case((c["due_fen"] < 0, -c["due_fen"]), else_=zero)),
+        sa.select(
+            line.agreement_no,
+            _sum(line.posted_fen),
+            _sum(line.confirmed_fen),
+            _sum(line.live_fen - line.confirmed_fen),
+            _sum(sa.case((due_fen > 0, due_fen), else_=zero)),
+            _sum(sa.case((due_fen < 0, -due_fen), else_=zero)),
         )
-        .group_by(agreement)
-        .order_by(bytewise(conn, agreement))
+        .group_by(line.agreement_no)
+        .order_by(bytewise(conn, line.agreement_no))
     )
     return read_arrow(conn, query, BALANCES)

@@ -108,6 +108,7 @@ def stored_block_hash(conn: Connection, block: Any) -> str:
     """What the hash of a stored block should be, from the rows as they are stored now."""
     p, c, j = tables.posting, tables.posting_cause, tables.journal
     between = (block["first_posting"], block["last_posting"])
+    entries = (block["first_entry"], block["last_entry"])
     return block_hash(
         block,
         digest_of(conn, sa.select(p).where(p.c.centre == block["centre"], p.c.posting_no.between(*between)).order_by(p.c.posting_no), p),
@@ -116,7 +117,7 @@ def stored_block_hash(conn: Connection, block: Any) -> str:
             sa.select(c).where(c.c.centre == block["centre"], c.c.posting_no.between(*between)).order_by(c.c.posting_no, c.c.ordinal),
             c,
         ),
-        digest_of(conn, sa.select(j).where(j.c.centre == block["centre"], j.c.block_no == block["block_no"]).order_by(j.c.entry_no), j),
+        digest_of(conn, sa.select(j).where(j.c.centre == block["centre"], j.c.entry_no.between(*entries)).order_by(j.c.entry_no), j),
     )
 
 

@@ -44,7 +44,8 @@ CAUSES = pa.schema(
     ]
 )
 
-#: One row per line that changes. `seq` 0: first posting of the line; `corrects`: number of the posting before, 0 when there is none.
+#: One row per line that changes. `bucket` is that of the line's first posting. `seq` 0: first posting of the line; `corrects`: number of
+#: the posting before, 0 when there is none.
 CHANGES = pa.schema(
     [
         *((name, pa.string()) for name in LINE_KEY),
@@ -82,6 +83,7 @@ _BEFORE = pa.schema(
         ("posting_no", pa.int64()),
         ("corrects", pa.int64()),
         ("due_fen", pa.int64()),
+        ("first_bucket", pa.int64()),
     ]
 )
 _DETAIL = pa.schema(
@@ -242,7 +244,7 @@ def _changes(conn: Connection, centre: str, scheme: str, part: Part) -> tuple[pa
         first = now.filter(pc.not_equal(now["payable_fen"], 0))
         zero = pa.repeat(pa.scalar(0, pa.int64()), first.num_rows)
         columns = {name: first[name] for name in first.column_names} | {"old_fen": zero, "new_fen": first["payable_fen"]}
-        changed = pa.table(columns | {"seq": zero, "corrects": zero})
+        changed = pa.table(columns | {"seq": zero, "corrects": zero, "place": first["bucket"]})
     return _ordered(changed), findings
 
 
@@ -283,7 +285,7 @@ def _now(part: Part, settled: pa.ChunkedArray) -> pa.Table:
 def _before(conn: Connection, centre: str, scheme: str, part: Part) -> pa.Table:
     """The last posting of every line of the part's agreements."""
     p = tables.posting
-    query = sa.select(*(p.c[name] for name in _BEFORE.names)).where(
+    query = sa.select(*(p.c[{"first_bucket": "bucket"}.get(name, name)] for name in _BEFORE.names)).where(
         p.c.centre == centre, p.c.scheme == scheme, among(conn, p.c.agreement_no, part.agreements)
     )
     if part.openings is None:
@@ -326,6 +328,7 @@ def _compare(conn: Connection, centre: str, now: pa.Table, before: pa.Table) -> 
     columns = {name: lines[name] for name in _NOW.names if name != "payable_fen"}
     columns |= {"old_fen": here["old_fen"], "new_fen": here["new_fen"]}
     columns |= {"seq": pc.if_else(first, 0, pc.add(here["seq"], 1)), "corrects": pc.fill_null(here["posting_no"], 0)}
+    columns |= {"place": lines["bucket"], "bucket": pc.coalesce(here["first_bucket"], lines["bucket"])}
     changed = pa.table(columns)
     if gone.num_rows == 0:
         return changed
@@ -333,6 +336,9 @@ def _compare(conn: Connection, centre: str, now: pa.Table, before: pa.Table) -> 
     missing = gone.select([*keys, "old_fen", "new_fen", "seq", "posting_no"]).join(detail, "posting_no", join_type="inner")
     missing = missing.set_column(missing.column_names.index("seq"), "seq", pc.add(missing["seq"], 1))
     missing = missing.rename_columns([{"posting_no": "corrects"}.get(name, name) for name in missing.column_names])
+    # A line that is gone stands where its agreement stands now: that may be another bucket, when the agreement got another contract.
+    at = pc.index_in(missing["agreement_no"], value_set=now["agreement_no"].combine_chunks())
+    missing = missing.append_column("place", pc.coalesce(now["bucket"].take(at), missing["bucket"]))
     return pa.concat_tables([changed, missing.select(changed.column_names).cast(changed.schema)])
 
 
@@ -350,8 +356,9 @@ def _ordered(changed: pa.Table) -> pa.Table:
     kind = pc.if_else(
         opening, "opening", pc.if_else(pc.equal(changed["seq"], 0), "accrual", pc.if_else(pc.greater(delta, 0), "top_up", "recovery"))
     )
-    changed = changed.append_column("delta_fen", delta).append_column("kind", kind).select(CHANGES.names).cast(CHANGES).combine_chunks()
-    changed = changed.take(pc.sort_indices(changed, [(name, "ascending") for name in ("bucket", *LINE_KEY)]))
+    order = pc.sort_indices(changed, [(name, "ascending") for name in ("place", *LINE_KEY)])
+    changed = changed.append_column("delta_fen", delta).append_column("kind", kind).select(CHANGES.names).cast(CHANGES)
+    changed = changed.take(order).combine_chunks()
     if changed.num_rows > 1:
         same = None
         for name in LINE_KEY:

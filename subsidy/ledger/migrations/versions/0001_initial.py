@@ -255,7 +255,9 @@ def upgrade() -> None:
         sa.CheckConstraint("amount_fen <> 0", name=op.f("ck_payment_item_not_zero")),
         sa.PrimaryKeyConstraint("centre", "payment_no", "agreement_no", "account_no", "serial_no", name=op.f("pk_payment_item")),
     )
-    op.create_index("ix_payment_item_line", "payment_item", ["centre", "agreement_no"], unique=False)
+    op.create_index(
+        "ix_payment_item_line", "payment_item", ["centre", "agreement_no", "account_no", "serial_no", "payment_no"], unique=False
+    )
     op.create_table(
         "posting",
         sa.Column("centre", sa.Text(), nullable=False),
@@ -285,12 +287,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("centre", "posting_no", name=op.f("pk_posting")),
         sa.UniqueConstraint(
             "centre",
-            "scheme",
             "agreement_no",
             "account_no",
             "serial_no",
+            "scheme",
             "seq",
-            name=op.f("uq_posting_centre_scheme_agreement_no_account_no_serial_no_seq"),
+            name=op.f("uq_posting_centre_agreement_no_account_no_serial_no_scheme_seq"),
         ),
     )
     op.create_index("ix_posting_bucket", "posting", ["centre", "bucket"], unique=False)

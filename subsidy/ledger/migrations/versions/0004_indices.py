@@ -1,4 +1,4 @@
-"""An index over the few entries that move a receivable, so that receivables are found without reading the whole journal."""
+"""Indices: over the few entries that move a receivable, and over the files of a batch, so that neither is found by reading everything."""
 
 from __future__ import annotations
 
@@ -16,3 +16,4 @@ REASONS = (
 def upgrade() -> None:
     moves = sa.text("reason IN (" + ", ".join(f"'{reason}'" for reason in REASONS) + ")")
     op.create_index("ix_journal_receivable", "journal", ["centre", "agreement_no"], sqlite_where=moves, postgresql_where=moves)
+    op.create_index("ix_published_file_batch", "published_file", ["centre", "batch_no"])

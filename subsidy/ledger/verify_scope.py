@@ -1,0 +1,57 @@
+"""Which part of a centre a proof looks at, and how a broken invariant is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from subsidy.errors import Finding
+
+#: How many breaches of one kind are named one by one; the rest is counted.
+NAMED = 20
+
+#: What is broken: (sentence, further fields of `Finding`).
+Breaches = list[tuple[str, dict[str, Any]]]
+
+TODO = "本中心停止清算；不要手工改数据库。把本条交维护人员，与最近一次备份核对。"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Part of a centre. Agreements: those that `agreements` selects, or for which `within` holds; all without either. `run_no`,
+    `position` and `rolling` limit what is not kept per agreement; without `rolling` everything is looked at."""
+
+    conn: Connection
+    centre: str
+    agreements: sa.Select[tuple[str]] | None = None
+    within: Callable[[sa.ColumnElement[Any]], sa.ColumnElement[bool]] | None = None
+    run_no: int | None = None
+    position: int = 0
+    rolling: int | None = None
+
+    def of(self, column: sa.ColumnElement[Any]) -> list[sa.ColumnElement[bool]]:
+        """Conditions that an agreement number lies in the scope."""
+        if self.within is not None:
+            return [self.within(column)]
+        return [] if self.agreements is None else [column.in_(self.agreements)]
+
+    def stretch(self, newest: int, size: int) -> list[tuple[int, int]]:
+        """Ranges of numbers 1..`newest` to look at: everything, or the newest `size` and as many that move on with `position`."""
+        if self.rolling is None or newest <= 2 * size:
+            return [(1, newest)]
+        first = (self.position * size) % (newest - size) + 1
+        return [(first, min(first + size - 1, newest - size)), (newest - size + 1, newest)]
+
+
+def broken(code: str, rule: str, whats: Breaches) -> list[Finding]:
+    """Findings for breaches; at most `NAMED`, with a sentence for the rest."""
+    found = [Finding(code, "error", what, TODO, rule=f"手册第 8 节第 {rule} 条", **more) for what, more in whats[:NAMED]]
+    if len(whats) > NAMED:
+        found.append(
+            Finding(code, "error", f"同类问题还有至少 {len(whats) - NAMED} 处，未逐一列出。", TODO, rule=f"手册第 8 节第 {rule} 条")
+        )
+    return found
