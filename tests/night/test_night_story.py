@@ -1,0 +1,132 @@
+"""The story of every centre through real files, real databases, the engine, its second computation, the ledger and the bank.
+
+The lines are compared with the fixtures' own plain answers: three implementations that share no code agree to the fen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from fixtures import story
+from playing import approve, play, state, visible_files
+
+from subsidy.errors import BusyError, TerminalError
+from subsidy.facts.store import Store
+from subsidy.ledger import tables
+from subsidy.ledger import verify as proofs
+from subsidy.ledger.database import open_database
+from subsidy.night import api, line_store, manifest
+from subsidy.policy import centre_names
+from subsidy.settings import Settings
+
+RULES = Path(__file__).resolve().parents[2] / "rules"
+CENTRES = centre_names(RULES)
+COMPARED = ("figure_fen", "entitled_fen", "payable_fen", "outcome")
+
+
+@pytest.fixture
+def settings_on(settings: Settings, database_url: str) -> Settings:
+    """The same home, on SQLite and on PostgreSQL."""
+    return dataclasses.replace(settings, database_url=database_url)
+
+
+def stored_lines(settings: Settings, centre: str) -> dict[tuple[str, str], tuple[object, ...]]:
+    with open_database(settings).read() as conn:
+        known = manifest.segments(conn, centre, date(2099, 1, 1))
+    rows = line_store.known_lines(Store(settings.store_url), known).to_pylist()
+    return {(r["agreement_no"], r["serial_no"]): tuple(r[n] for n in COMPARED) for r in rows}
+
+
+def answers(centre: str, night: int) -> dict[tuple[str, str], tuple[object, ...]]:
+    return {(a.agreement_no, a.serial_no): tuple(getattr(a, n) for n in COMPARED) for a in story.lines(centre, night)}
+
+
+@pytest.mark.parametrize("centre", CENTRES)
+def test_every_line_is_the_answer_and_everything_ties(settings: Settings, centre: str) -> None:
+    results = play(settings, centre, (1, 2))
+    assert stored_lines(settings, centre) == answers(centre, 2)
+    results |= play(settings, centre, (3, 4))
+    assert stored_lines(settings, centre) == answers(centre, 4)
+    for night in results.values():
+        assert night["check"]["differences"] == 0
+        assert night["verify"]["broken"] == 0
+        assert night["take_in"]["rows_in"] == sum(night["take_in"][n] for n in ("rows_booked", "rows_quarantined", "rows_duplicate"))
+    assert proofs.verify(open_database(settings), centre) == []
+    for number, built in enumerate((results[2]["settle"]["settlements"][0], results[4]["settle"]["settlements"][0])):
+        expected = story.expected(centre).settlements[number]
+        assert built["period"] == expected.period
+        assert built["computed_fen"] == built["sent_fen"] + built["netted_fen"] + built["carried_fen"] + built["held_fen"]
+    causes = _causes(settings, centre)
+    assert {"correction", "convert", "clawback"} <= causes
+
+
+def _causes(settings: Settings, centre: str) -> set[str]:
+    c = tables.posting_cause
+    with open_database(settings).read() as conn:
+        return set(conn.execute(sa.select(c.c.cause).where(c.c.centre == centre)).scalars())
+
+
+def test_the_first_settlement_is_what_was_due(settings: Settings) -> None:
+    """hangzhou: everything payable by the cut-off is sent, netted or carried; nothing else is."""
+    results = play(settings, "hangzhou", (1, 2))
+    built = results[2]["settle"]["settlements"][0]
+    assert built["sent_fen"] + built["netted_fen"] + built["carried_fen"] == story.expected("hangzhou").settlements[0].payable_fen
+
+
+def test_both_databases_end_in_the_same_ledger(settings: Settings, postgres_url: str, tmp_path: Path) -> None:
+    other = dataclasses.replace(
+        settings, home=tmp_path / "other", database_url=postgres_url, store_url=f"file://{tmp_path / 'other' / 'store'}"
+    )
+    for each in (settings, other):
+        each.home.mkdir(exist_ok=True)
+        play(each, "wenzhou")
+    assert state(settings) == state(other)
+    assert visible_files(settings) == visible_files(other)
+
+
+def test_a_rerun_changes_nothing(settings_on: Settings) -> None:
+    play(settings_on, "quzhou")
+    before, files = state(settings_on), visible_files(settings_on)
+    for night in story.nights():
+        if night.centre == "quzhou":
+            rerun = api.run_night(settings_on, "quzhou", night.business_date, "夜间")
+            assert rerun["open_night"]["rerun"]
+            assert rerun["compute"]["rerun_differences"] == 0
+    assert approve(settings_on, "quzhou") is None
+    assert state(settings_on) == before
+    assert visible_files(settings_on) == files
+
+
+def test_an_earlier_date_posts_nothing(settings: Settings) -> None:
+    play(settings, "shaoxing", (1, 2))
+    before = state(settings)
+    with pytest.raises(TerminalError, match="NIGHT-PAST"):
+        api.open_night(settings, "shaoxing", date(2026, 9, 5), "夜间")
+    assert state(settings) == before
+
+
+def test_the_next_night_waits_for_the_one_before(settings: Settings) -> None:
+    story.deliver(settings.home, "huzhou", 1)
+    api.open_night(settings, "huzhou", date(2026, 9, 1), "夜间")
+    with pytest.raises(BusyError, match="夜间"):
+        api.open_night(settings, "huzhou", date(2026, 9, 2), "夜间")
+
+
+def test_the_centres_do_not_touch_each_other(settings: Settings) -> None:
+    """A centre ends the same whether or not another one ran before it."""
+    play(settings, "zhoushan", (1, 2))
+    alone = stored_lines(settings, "zhoushan")
+    play(settings, "hangzhou", (1, 2))
+    assert stored_lines(settings, "zhoushan") == alone
+    assert stored_lines(settings, "hangzhou") == answers("hangzhou", 2)
+
+
+@pytest.fixture(autouse=True)
+def _close(settings: Settings) -> Iterator[None]:
+    yield
+    open_database(settings).dispose()
