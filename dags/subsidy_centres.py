@@ -12,7 +12,7 @@ from airflow.sdk import DAG, Asset, AsyncCallback, DeadlineAlert, DeadlineRefere
 
 from subsidy.portal import config
 from subsidy.portal.alerts import NightIsLate
-from subsidy.portal.approval import ApproveRecompute, ApproveSettlement
+from subsidy.portal.approval import ApproveRecompute, ApproveSettlement, AskAgain
 from subsidy.portal.centre_card import CentreCard, cards
 from subsidy.portal.completion import ASSET
 from subsidy.portal.dag_ids import dag_id
@@ -138,7 +138,8 @@ def publish(card: CentreCard) -> DAG:
     """``subsidy_<centre>_publish``: a person approves, then the payment files go out."""
     with DAG(**common(card, "publish", "审批与发布", PUBLISH_DOC), schedule=None, params={"period": PERIOD}) as dag:
         approve = ApproveSettlement(task_id="approve", task_display_name="审批清算批次", centre=card.centre, centre_name=card.name)
-        approve >> Publish(task_id="publish", task_display_name="发布付款文件", centre=card.centre, asset=PERIOD_COMPLETE, **retrying())
+        publish = Publish(task_id="publish", task_display_name="发布付款文件", centre=card.centre, asset=PERIOD_COMPLETE, **retrying())
+        approve >> [publish, AskAgain(task_id="ask_again", task_display_name="再次提请", asked_by="approve", **retrying())]
     return dag
 
 
@@ -159,7 +160,8 @@ def recompute(card: CentreCard) -> DAG:
     }
     with DAG(**common(card, "recompute", "重算审批", RECOMPUTE_DOC), schedule=None, params=params) as dag:
         approve = ApproveRecompute(task_id="approve", task_display_name="审批重算", centre=card.centre, centre_name=card.name)
-        approve >> Recompute(task_id="recompute", task_display_name="重算并记账", centre=card.centre, approved_by="approve", **retrying())
+        post = Recompute(task_id="recompute", task_display_name="重算并记账", centre=card.centre, approved_by="approve", **retrying())
+        approve >> [post, AskAgain(task_id="ask_again", task_display_name="再次提请", asked_by="approve", **retrying())]
     return dag
 
 

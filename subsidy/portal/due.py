@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
-from subsidy.calendar import WorkingDays, settlement_of
+from subsidy.calendar import settlement_of
 from subsidy.errors import SubsidyError
-from subsidy.policy import centre_names, load_centre
+from subsidy.policy import centre_names, load_centre, working_days_of
 
 
 def centres_due(rules: Path, period: str) -> list[str]:
@@ -19,7 +19,7 @@ def centres_due(rules: Path, period: str) -> list[str]:
 def _due(rules: Path, centre: str, period: str, year: int, month: int) -> bool:
     try:
         policy = load_centre(rules, centre)
-        working_days = WorkingDays.load(rules)
+        working_days = working_days_of(policy)
         for ahead in range(2):  # the settlement of a cut-off month lies in it or in the next month
             total = year * 12 + month - 1 + ahead
             at = date(total // 12, total % 12 + 1, 1)

@@ -22,7 +22,7 @@ from jwt import InvalidTokenError
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from subsidy.errors import SubsidyError, TerminalError
+from subsidy.errors import Message, SubsidyError, TerminalError
 from subsidy.portal.auth import ROUTE, PortalUser
 from subsidy.portal.dag_ids import read_dag_id
 from subsidy.portal.roles import CLEARING
@@ -33,6 +33,9 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BODY_LIMIT = 1_000_000
+ONE_AT_A_TIME = Message(
+    "BACKFILL-ORDER", "补跑的各个业务日必须一个接一个地跑。", "没有启动任何运行。", "把“最大并行运行数”（max_active_runs）设为 1 再提交。"
+)
 _ROUTES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"POST /api/v2/dags/(?P<dag>[^/]+)/dagRuns"), "trigger"),
     (re.compile(r"POST /api/v2/dags/(?P<dag>[^/]+)/clearTaskInstances"), "clear"),
@@ -122,6 +125,8 @@ class Guard:
         user = await _user(request)
         if user is None or not isinstance(body, dict):
             return None  # Airflow answers 401 or 422
+        if route == "POST /api/v2/backfills" and body.get("max_active_runs", 10) != 1:
+            return _refuse(422, "BACKFILL-ORDER", str(ONE_AT_A_TIME))
         act = await asyncio.to_thread(read_act, route, body, date_of_run)
         if act is None or not _allowed(act, user):
             return None  # nothing to record, or Airflow answers 403

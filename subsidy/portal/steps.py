@@ -23,14 +23,9 @@ RETRIES = 5
 
 def retrying() -> dict[str, Any]:
     """Operator arguments: tried again for transient causes only (database away, centre busy), never for a fault a person must mend."""
-    policy = ExceptionRetryPolicy(rules=[transient_rule()], default=RetryAction.FAIL)
-    return {"retries": RETRIES, "retry_delay": config.retry_delay(), "retry_policy": policy}
-
-
-def transient_rule() -> RetryRule:
-    """Try a transient fault again after a pause."""
-    cause = "subsidy.errors.TransientError"
-    return RetryRule(exception=cause, action=RetryAction.RETRY, retry_delay=config.retry_delay(), reason="暂时性故障，稍后重试")
+    delay = config.retry_delay()
+    rule = RetryRule(exception="subsidy.errors.TransientError", action=RetryAction.RETRY, retry_delay=delay, reason="暂时性故障，稍后重试")
+    return {"retries": RETRIES, "retry_delay": delay, "retry_policy": ExceptionRetryPolicy(rules=[rule], default=RetryAction.FAIL)}
 
 
 class OpenNight(BaseBranchOperator):  # type: ignore[misc]

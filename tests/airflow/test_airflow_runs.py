@@ -1,0 +1,175 @@
+"""The shipped DAGs in a real Airflow: nights, approvals, recomputes, backfills, clearing, alerts. The night itself is a stub here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from conftest import wait
+
+pytestmark = pytest.mark.airflow
+
+STEPS = ["take_in", "compute", "check", "post", "verify", "settle", "report", "close_night"]
+
+
+def run(server: Any, login: str, dag_id: str, key: str | None = None, **conf: Any) -> tuple[str, str]:
+    run_id = server.client(login).trigger(dag_id, key, conf)
+    return run_id, server.finish(login, dag_id, run_id)
+
+
+def log_of(server: Any, login: str, dag_id: str, run_id: str, task: str, attempt: int = 1) -> str:
+    path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task}/logs/{attempt}?full_content=true"
+    return str(server.client(login).http.get(path, headers={"accept": "application/json"}).text)
+
+
+def test_a_night_takes_its_steps_in_order_and_says_so_in_chinese(server: Any) -> None:
+    run_id, state = run(server, "op_hang", "subsidy_hangzhou", "2026-01-05")
+    assert state == "success"
+    assert [name for _, name in server.state("hangzhou")["steps"]] == STEPS
+    tasks = server.client("op_hang").tasks("subsidy_hangzhou", run_id)
+    assert tasks["take_in"]["task_display_name"] == "接收文件"
+    skipped = {name for name, task in tasks.items() if task["state"] == "skipped"}
+    assert skipped == {"ask_approval", "period_complete", "preview", "request_recompute"}
+    links = server.client("op_hang").get(f"/api/v2/dags/subsidy_hangzhou/dagRuns/{run_id}/taskInstances/take_in/links")["extra_links"]
+    assert links["隔离行"] == "/subsidy/centres/hangzhou/quarantine?night=2026-01-05"
+
+
+def test_the_date_of_the_form_counts_like_a_key_and_a_clear_is_safe_and_recorded(server: Any) -> None:
+    run_id, state = run(server, "op_hang", "subsidy_huzhou", business_date="2026-01-06")
+    assert state == "success"
+    before = len(server.state("huzhou")["steps"])
+    body = {"dry_run": False, "dag_run_id": run_id, "task_ids": ["post"], "only_failed": False}
+    server.client("op_hang").http.post("/api/v2/dags/subsidy_huzhou/clearTaskInstances", json=body).raise_for_status()
+    wait(lambda: len(server.state("huzhou")["steps"]) > before)
+    assert server.finish("op_hang", "subsidy_huzhou", run_id) == "success"
+    assert server.state("huzhou")["steps"][before:] == [[1, "post"]]
+    acts = server.state("huzhou")["acts"]
+    assert ["op_hang", "trigger", "night:2026-01-06"] in acts and ["op_hang", "clear", "night:2026-01-06"] in acts
+
+
+def test_a_transient_fault_is_tried_again_and_a_lasting_one_is_not(server: Any) -> None:
+    server.plan(transient=["quzhou", "2026-01-07", "post"], terminal=["quzhou", "2026-01-08", "check"])
+    run_id, state = run(server, "op_wen", "subsidy_quzhou", "2026-01-07")
+    assert state == "success"
+    assert server.client("op_wen").tasks("subsidy_quzhou", run_id)["post"]["try_number"] == 2
+    run_id, state = run(server, "op_wen", "subsidy_quzhou", "2026-01-08")
+    assert state == "failed"
+    assert server.client("op_wen").tasks("subsidy_quzhou", run_id)["check"]["try_number"] == 1
+    assert "FILE-BAD" in log_of(server, "op_wen", "subsidy_quzhou", run_id, "check")
+
+
+def test_a_centre_that_cannot_be_loaded_fails_with_the_reason_and_hides_no_other(server: Any) -> None:
+    server.plan(broken=["zhoushan"])
+    run_id, state = run(server, "op_wen", "subsidy_zhoushan", "2026-01-09")
+    assert state == "failed"
+    assert "POLICY-BROKEN" in log_of(server, "op_wen", "subsidy_zhoushan", run_id, "open_night")
+    assert run(server, "op_wen", "subsidy_quzhou", "2026-01-09")[1] == "success"
+
+
+def test_a_form_that_makes_no_sense_is_refused_before_anything_is_read(server: Any) -> None:
+    for key, conf, code in (
+        (None, {}, "RUN-DATE"),
+        ("2026-01-10", {"business_date": "2026-01-11"}, "RUN-DATE"),
+        ("2026-01-10", {"mode": "recompute", "reason": " "}, "RUN-REASON"),
+    ):
+        run_id, state = run(server, "op_hang", "subsidy_shaoxing", key, **conf)
+        assert state == "failed"
+        assert code in log_of(server, "op_hang", "subsidy_shaoxing", run_id, "open_night")
+    assert "runs" not in server.state("shaoxing") or not server.state("shaoxing")["runs"]
+    body = {"logical_date": None, "partition_key": "2026-13-01"}
+    bad = server.client("op_hang").http.post("/api/v2/dags/subsidy_shaoxing/dagRuns", json=body)
+    assert bad.status_code in (400, 422)
+
+
+def test_a_settlement_waits_for_another_person_and_the_starter_is_refused_and_asked_again(server: Any) -> None:
+    server.plan(settle={"2026-02-10": 1})
+    assert run(server, "both", "subsidy_wenzhou", "2026-02-10")[1] == "success"  # the night itself never waits
+    first = server.question("subsidy_wenzhou_publish")
+    assert "1,234.56" in first["body"] and "\\{\\{ 7\\*7 \\}\\}" in first["body"] and "<b>" not in first["body"]
+    assert {user["id"] for user in first["assigned_users"]} == {"both", "shen_yi", "shen_er"}
+    outsider = server.client("op_wen").answer(first, "Approve")
+    assert outsider.status_code == 403
+    assert server.client("both").answer(first, "Approve").status_code == 200
+    second = server.question("subsidy_wenzhou_publish", after=first["task_instance"]["id"])
+    assert "上一次答复" in second["body"] and "both 参与过本批次，不能批准" in second["body"]
+    assert server.state("wenzhou")["answers"] == [["both", "refused"]] and server.state("wenzhou")["settlement"]["state"] == "held"
+    assert server.client("shen_yi").answer(second, "Approve").status_code == 200
+    assert server.finish("shen_yi", "subsidy_wenzhou_publish", second["task_instance"]["dag_run_id"]) == "success"
+    assert server.state("wenzhou")["settlement"]["state"] == "published"
+
+
+def test_above_the_limit_two_people_and_a_rejection_sends_nothing(server: Any) -> None:
+    server.plan(settle={"2026-02-10": 1, "2026-02-11": 2})
+    assert run(server, "op_hang", "subsidy_zhejiang-provincial", "2026-02-11")[1] == "success"
+    dag = "subsidy_zhejiang-provincial_publish"
+    first = server.question(dag)
+    server.client("shen_yi").answer(first, "Approve").raise_for_status()
+    second = server.question(dag, after=first["task_instance"]["id"])
+    assert "还需另一人批准" in second["body"] and "还需批准：1 人" in second["body"]
+    server.client("shen_er").answer(second, "Reject").raise_for_status()
+    assert server.finish("shen_yi", dag, second["task_instance"]["dag_run_id"]) == "success"
+    assert server.client("shen_yi").tasks(dag, second["task_instance"]["dag_run_id"])["publish"]["state"] == "skipped"
+    assert server.state("zhejiang-provincial")["settlement"]["state"] == "rejected"
+
+
+def test_a_recompute_that_changes_money_is_approved_by_somebody_else(server: Any) -> None:
+    server.plan(recompute_fen=4200)
+    assert run(server, "both", "subsidy_quzhou", "2026-01-20", mode="recompute", reason="利率更正")[1] == "success"
+    asked = server.question("subsidy_quzhou_recompute")
+    assert "42.00" in asked["body"] and "利率更正" in asked["body"] and "政策更正" in asked["body"]
+    server.client("both").answer(asked, "Approve").raise_for_status()
+    again = server.question("subsidy_quzhou_recompute", after=asked["task_instance"]["id"])
+    server.client("shen_er").answer(again, "Approve").raise_for_status()
+    assert server.finish("both", "subsidy_quzhou_recompute", again["task_instance"]["dag_run_id"]) == "success"
+    assert [0, "recompute 2026-01-20 both 利率更正 shen_er"] in server.state("quzhou")["steps"]
+    assert ["both", "refused", "night:2026-01-20"] in server.state("quzhou")["acts"]
+
+
+def test_a_preview_writes_nothing_and_asks_nobody(server: Any) -> None:
+    server.plan(recompute_fen=4200)
+    before = server.state("shaoxing").get("steps", [])
+    run_id, state = run(server, "op_hang", "subsidy_shaoxing", "2026-01-21", mode="preview")
+    assert state == "success"
+    assert server.state("shaoxing").get("steps", []) == before
+    tasks = server.client("op_hang").tasks("subsidy_shaoxing", run_id)
+    assert [tasks[name]["state"] for name in ("preview", "request_recompute", "take_in")] == ["success", "skipped", "skipped"]
+
+
+def test_a_backfill_runs_its_range_in_order_both_ends_included_and_repeats_no_manual_night(server: Any) -> None:
+    run(server, "op_hang", "subsidy_shaoxing", "2026-03-02")
+    days = {"from_date": "2026-03-01T00:00:00Z", "to_date": "2026-03-03T00:00:00Z"}
+    body = {"dag_id": "subsidy_shaoxing", "max_active_runs": 5, "run_backwards": False, **days}
+    refused = server.client("op_hang").http.post("/api/v2/backfills", json=body)
+    assert refused.status_code == 422 and "BACKFILL-ORDER" in refused.text  # Airflow would run them side by side
+    body["max_active_runs"] = 1
+    server.client("op_hang").http.post("/api/v2/backfills", json=body).raise_for_status()
+    def finished() -> Any:
+        found = server.state("shaoxing")
+        return found if found["runs"][-1] == "2026-03-03" and found["steps"][-1] == [len(found["runs"]), "close_night"] else None
+
+    state = wait(finished, 90)
+    nights = [state["runs"][run_no - 1] for run_no, name in state["steps"] if name == "take_in"]
+    assert nights == ["2026-03-02", "2026-03-01", "2026-03-03"]
+    assert [act[:2] for act in state["acts"] if act[1] == "backfill"] == [["op_hang", "backfill"]]
+
+
+def test_the_clearing_runs_once_every_centre_of_the_month_is_complete(server: Any) -> None:
+    from subsidy.portal.due import centres_due
+
+    due = centres_due(server.airflow.rules, "2026-04")
+    logins = {centre: "op_wen" if centre in ("wenzhou", "zhoushan", "quzhou") else "op_hang" for centre in due}
+    server.plan(empty={f"{centre} 2026-04-30": "2026-04" for centre in due}, broken=[])
+    runs = {centre: server.client(logins[centre]).trigger(f"subsidy_{centre}", "2026-04-30") for centre in due[:-1]}
+    assert {server.finish(logins[centre], f"subsidy_{centre}", run_id) for centre, run_id in runs.items()} == {"success"}
+    assert [0, "clear 2026-04"] not in server.state("").get("steps", [])
+    assert run(server, logins[due[-1]], f"subsidy_{due[-1]}", "2026-04-30")[1] == "success"
+    wait(lambda: [0, "clear 2026-04"] in server.state("").get("steps", []), 60)
+    assert server.state("")["steps"].count([0, "clear 2026-04"]) == 1
+    assert run(server, "caiwu", "subsidy_clearing", "2026-04")[1] == "success"  # a correction by hand
+    assert ["caiwu", "trigger", "clearing:2026-04"] in server.state("")["acts"]
+
+
+def test_a_night_that_is_late_alerts_by_webhook(server: Any) -> None:
+    run(server, "op_hang", "subsidy_hangzhou", "2026-01-30")
+    alert = wait(lambda: next((item for item in server.alerts if item["centre"] == "hangzhou"), None), 90)
+    assert alert["code"] == "NIGHT-LATE" and alert["what"] and alert["safe"] and alert["todo"]
