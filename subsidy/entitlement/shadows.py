@@ -129,6 +129,8 @@ def _loans(
         given[opened] = integers(table, "shadow_instalment_fen", np.int64, -1)[at]
         unknown[opened[(balance[opened] < 0) | (given[opened] < 0)]] = NO_SHADOW
     keep = number >= first[local]
+    if len(opened):
+        keep &= ~((loans.opening[who[local]] >= 0) & (rows.accrual_to[first_row] < day_number(book.policy.go_live)))
     order = np.lexsort((local[keep], number[keep]))
     chosen = groups[keep][order]
     instalments = Instalments(
