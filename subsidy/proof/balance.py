@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
-from subsidy.proof.dates import due_date, month_number
+from subsidy.proof.dates import due_date, month_number, next_due
 from subsidy.proof.rules import Unknown
 
 Fact = Mapping[str, Any]
@@ -22,21 +23,23 @@ def is_part(row: Fact) -> bool:
 
 
 class Numbering:
-    """Which instalment falls due when: a numbered row fixes it, else instalment 1 is due in the month after the disbursement."""
+    """Which instalment falls due when: the nearest numbered row before it fixes that, else the first one; without any, instalment 1 is due
+    in the month after the disbursement. `parts`: a numbered row of each instalment."""
 
-    def __init__(self, rows: Iterable[Fact], due_day: int, disbursed_on: date) -> None:
+    def __init__(self, parts: Mapping[int, Fact], due_day: int, disbursed_on: date) -> None:
         self.due_day = due_day
-        fixed = min((r for r in rows if is_part(r)), key=lambda r: (r["instalment"], r["serial_no"]), default=None)
-        self._zero = month_number(disbursed_on) if fixed is None else month_number(fixed["due_on"]) - fixed["instalment"]
+        self._numbers = sorted(parts)
+        self._zero = [month_number(parts[number]["due_on"]) - number for number in self._numbers] or [month_number(disbursed_on)]
 
     def due(self, instalment: int) -> date:
         """The due date of an instalment; of 0: the due day before instalment 1."""
-        return due_date(self._zero + instalment, self.due_day)
+        place = bisect_right(self._numbers, instalment) - 1
+        return due_date(self._zero[max(place, 0)] + instalment, self.due_day)
 
-    def reached(self, day: date) -> int:
-        """The last instalment due on or before `day`."""
-        number = month_number(day) - self._zero
-        return number if self.due(number) <= day else number - 1
+    def first_from(self, day: date) -> int:
+        """The first instalment due on or after `day` by the first numbered row, at least 1."""
+        instalment = month_number(day) - self._zero[0]
+        return max(1, instalment if due_date(self._zero[0] + instalment, self.due_day) >= day else instalment + 1)
 
 
 class Start(NamedTuple):
@@ -67,23 +70,34 @@ class Balances:
         balance, expected = start.balance_fen or 0, start.first
         self._before: dict[str, tuple[int, bool]] = {}  # running balance before a row, and whether every instalment before it is known
         seen: set[int] = set()
+        last: Fact | None = None  # the numbered row before
         for row in ordered:
+            problem = set_aside.get(row["serial_no"])
+            readable = readable and problem not in _UNREADABLE
+            numbered = is_part(row) and problem != "ABOVE-TERM"
+            if numbered:
+                seen.add(row["instalment"])
+                last = row
             while expected in seen:
                 expected += 1
-            problem = set_aside.get(row["serial_no"])
-            numbered = is_part(row) and problem != "ABOVE-TERM"
-            readable = readable and problem not in _UNREADABLE
-            if numbered:
-                complete = expected >= row["instalment"]
-            elif seen or not opened:
-                complete = expected > numbering.reached(row["accrual_to"])
-            else:  # ahead of the first instalment after an opening
-                complete = start.status_on is None or numbering.reached(row["accrual_to"]) <= numbering.reached(start.status_on)
+            complete = expected > max(seen, default=0) and start.first <= min(seen, default=start.first)
+            if row["kind"] == "03":
+                complete = complete and self._nothing_due(row, last, start, numbering, opened)
             self._before[row["serial_no"]] = (balance, complete and readable)
             if problem not in _UNREADABLE:
                 balance -= row["principal_repaid_fen"]
-            if numbered:
-                seen.add(row["instalment"])
+
+    @staticmethod
+    def _nothing_due(row: Fact, last: Fact | None, start: Start, numbering: Numbering, opened: bool) -> bool:
+        """No instalment without a row fell due on or before the end of a prepayment's period (interpretation 20)."""
+        if last is not None:
+            return due_date(month_number(last["due_on"]) + 1, numbering.due_day) > row["accrual_to"]  # type: ignore[no-any-return]
+        if not opened:
+            return numbering.due(1) > row["accrual_to"]  # type: ignore[no-any-return]
+        if start.status_on is None:
+            return True
+        after = date.fromordinal(start.status_on.toordinal() + 1)
+        return next_due(after, numbering.due_day) > row["accrual_to"]  # type: ignore[no-any-return]
 
     def after(self, row: Fact) -> int:
         """What remains after `row`. Held as ``BALANCE-UNKNOWN`` when an instalment before it is missing and the bank sent no balance."""

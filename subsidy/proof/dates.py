@@ -21,6 +21,12 @@ def due_date(number: int, due_day: int) -> date:
     return due_in(number // 12, number % 12 + 1, due_day)
 
 
+def next_due(day: date, due_day: int) -> date:
+    """The first due date on or after `day`."""
+    first = due_in(day.year, day.month, due_day)
+    return first if first >= day else due_date(month_number(day) + 1, due_day)
+
+
 def add_months(day: date, months: int) -> date:
     """`day` moved by calendar months, clipped to the last day of the month it falls into. Beyond year 9999: `date.max`."""
     number = month_number(day) + months
@@ -29,9 +35,7 @@ def add_months(day: date, months: int) -> date:
 
 def monthly_units(start: date, end: date, due_day: int) -> int:
     """The `monthly` year fraction of [start, end) in 1/360: 30 for each full month from due date to due date, 1 for each odd day."""
-    first = due_in(start.year, start.month, due_day)
-    if first < start:
-        first = due_date(month_number(start) + 1, due_day)
+    first = next_due(start, due_day)
     last = due_in(end.year, end.month, due_day)
     if last > end:
         last = due_date(month_number(end) - 1, due_day)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from subsidy.proof.balance import Balances, Fact, Numbering, is_part
 from subsidy.proof.dates import BASE, add_months, monthly_units, units
-from subsidy.proof.rules import FundRate, Policy, Unknown, Version
+from subsidy.proof.rules import FundRate, Policy, Segment, Unknown, Version
 from subsidy.proof.shadow import MILLION, Shadow, State, terms_on
 from subsidy.proof.status import Asked, History, by_change, by_status, status_facts
 
@@ -74,21 +74,22 @@ class Assessment:
         self.stop_day = self._first_unsubsidised_day()
         self._funds: dict[int, FundRate] = {}
         self._verified: dict[tuple[int, str], bool] = {}
+        self._groups: dict[int, Fact] | None = None
         self._numbering: Numbering | None = None
         self._balances: Balances | None = None
         self._shadow: Shadow | None = None
-        self.term_changes = [c for c in loan.changes if c["kind"] == "term"]
+        self.term_changes = [c for c in loan.changes if c["kind"] == "term" and (c["new_term_months"] or c["new_repayment_method"])]
         self.live: list[Line] = []  # rows that are assessed
         self.set_aside: dict[str, str] = {}  # serial number of a row quarantined by itself -> reason
         self.real: list[Fact] = []  # also the quarantined ones: their principal is real; no reversals and nothing reversed
 
     def lines(self) -> list[Line]:
         """All lines in the order (accrual end, serial number as text), without limits yet applied across rows."""
-        lines = self._reversals()
+        wrong_loan = self._wrong_loan()
+        lines = self._reversals(wrong_loan)
         self.live = [line for line in lines if not line.outcome]
         self.real = [line.row for line in self.live]
         settled_on = min((row["accrual_to"] for row in self.real if row["kind"] == "06"), default=LAST_DAY)
-        wrong_loan = self._wrong_loan()
         for line in self.live:
             self._check(line, settled_on, wrong_loan)
         self.set_aside = {line.row["serial_no"]: line.reason for line in self.live if line.outcome}
@@ -101,7 +102,7 @@ class Assessment:
 
     # --- which rows count -------------------------------------------------------------------------------------------
 
-    def _reversals(self) -> list[Line]:
+    def _reversals(self, wrong_loan: str) -> list[Line]:
         """Lines of all rows that carry one; reversals and what they cancel are settled as `reversed`, bad reversals quarantined."""
         rows = self.loan.transactions
         by_serial = {row["serial_no"]: row for row in rows}
@@ -129,7 +130,7 @@ class Assessment:
             elif row["kind"] not in REPAYMENTS:
                 if row["interest_fen"] == 0:
                     continue
-                line.end("quarantined", "ROW-KIND")
+                line.end("quarantined", wrong_loan or "ROW-KIND")
             lines.append(line)
         return lines
 
@@ -138,12 +139,14 @@ class Assessment:
         agreement, contract, account = self.loan.agreement, self.loan.contract, self.loan.account
         if self.loan.ambiguous:
             return "ACCOUNT-AMBIGUOUS"
+        if not 1 <= contract["term_months"] <= 1200:
+            return "TERM-DOMAIN"
         days = (agreement["signed_on"], agreement["subsidy_start_on"], account["disbursed_on"])
         if not 0 < self.disbursed_fen <= MAXIMUM_FEN or not 0 <= self.subsidised_fen <= MAXIMUM_FEN:
-            return "DOMAIN"
-        if not 1 <= contract["term_months"] <= 1200 or not 1 <= contract["due_day"] <= 31 or agreement["subsidy_months"] < 0:
-            return "DOMAIN"
-        return "" if all(FIRST_DAY <= day <= LAST_DAY for day in days) else "DOMAIN"
+            return "LOAN-DOMAIN"
+        if agreement["home_order"] not in ("01", "02") or not all(FIRST_DAY <= day <= LAST_DAY for day in days):
+            return "LOAN-DOMAIN"
+        return ""
 
     def _check(self, line: Line, settled_on: date, wrong_loan: str) -> None:
         """Quarantine a row that is outside its domain by itself (handbook section 4, interpretations 22 and 24)."""
@@ -157,9 +160,15 @@ class Assessment:
             line.end("quarantined", reason)
             return
         try:
-            line.version = self.policy.version_on(row["accrual_from"])
+            version = line.version = self.policy.version_on(row["accrual_from"])
         except Unknown as unknown:
             line.end(unknown.outcome, unknown.reason)
+            return
+        contract = self.loan.contract
+        if version.shadow and contract["repayment_method"] not in ("01", "02"):
+            line.end("quarantined", "METHOD-UNKNOWN")
+        elif version.by_due_day and not 1 <= contract["due_day"] <= 31:
+            line.end("quarantined", "DUE-DAY-DOMAIN")
 
     @staticmethod
     def _outside_domain(row: Fact) -> str:
@@ -364,23 +373,27 @@ class Assessment:
             if is_part(row):
                 return 0, 1, ""
             method = "ratio"
+        spreads = self._spreads(version, row, inside_from, inside_to) if method in ("ratio", "spread") else []
         share, of = self._subsidised(version, row, base)
         if method == "share":
             return share * interest * version.data["share_ppm"] * inside, of * MILLION * days, ""
-        rate = row["rate_ppm"]
         if method == "points":
             yearly = version.data["points_ppm"] * self._units(version, row, inside_from, inside_to, inside, days)
-            return self._at_most(share, of, interest, base, yearly, inside, days, version)
-        cap = self.policy.cap(version, start)
-        rate_capped = rate if cap is None else min(rate, cap)
-        segments = version.segments(self._fund(version), start, end, inside_from, inside_to)
-        reason = "" if any(fund < rate_capped for _, _, fund in segments) else "NO-SPREAD"
+            return (*self._at_most(share, of, interest, base, yearly, inside, days, version), "")
         if method == "ratio":
-            spread_days = sum((b - a).days * max(0, rate_capped - fund) for a, b, fund in segments)
-            return share * interest * spread_days, of * days * rate, reason
-        yearly = sum(max(0, rate_capped - fund) * self._units(version, row, a, b, (b - a).days, days) for a, b, fund in segments)
-        numerator, denominator, _ = self._at_most(share, of, interest, base, yearly, inside, days, version)
-        return numerator, denominator, reason
+            spread_days = sum((b - a).days * spread for a, b, spread in spreads)
+            return share * interest * spread_days, of * days * row["rate_ppm"], "" if spread_days else "NO-SPREAD"
+        yearly = sum(spread * self._units(version, row, a, b, (b - a).days, days) for a, b, spread in spreads)
+        return (*self._at_most(share, of, interest, base, yearly, inside, days, version), "" if yearly else "NO-SPREAD")
+
+    def _spreads(self, version: Version, row: Fact, inside_from: date, inside_to: date) -> list[Segment]:
+        """The days of a row inside the window, cut where the fund rate changes, with max(0, min(rc, cap) − rf) of each piece."""
+        start, end, rate = row["accrual_from"], row["accrual_to"], row["rate_ppm"]
+        cap = self.policy.cap(version, start)
+        if cap is not None:
+            rate = min(rate, cap)
+        pieces = version.segments(self._fund(version), start, end, inside_from, inside_to)
+        return [(a, b, max(0, rate - fund)) for a, b, fund in pieces]
 
     def _units(self, version: Version, row: Fact, start: date, end: date, piece: int, days: int) -> int:
         """Year fraction of a piece of a row's period in units of 1/base; times `days` for `monthly`, where it is a share of the whole."""
@@ -391,13 +404,13 @@ class Assessment:
     @staticmethod
     def _at_most(
         share: int, of: int, interest: int, base: int, yearly: int, inside: int, days: int, version: Version
-    ) -> tuple[int, int, str]:
+    ) -> tuple[int, int]:
         """The smaller of w · P · Σ rate · yf and w · I · inside / n. `yearly` is Σ rate · yf in ppm and units of the day count."""
         numerator = share * base * yearly
         denominator = of * MILLION * BASE[version.day_count] * (days if version.day_count == "monthly" else 1)
         if numerator * of * days > share * interest * inside * denominator:
-            return share * interest * inside, of * days, ""
-        return numerator, denominator, ""
+            return share * interest * inside, of * days
+        return numerator, denominator
 
     def _subsidised(self, version: Version, row: Fact, base: int) -> tuple[int, int]:
         """w, as a fraction."""
@@ -433,11 +446,18 @@ class Assessment:
         amount = min(max(Fraction(0), amount), share * interest) * inside
         return amount.numerator, amount.denominator, "NO-SPREAD"
 
+    def groups(self) -> dict[int, Fact]:
+        """The first row of each numbered instalment, in serial order."""
+        if self._groups is None:
+            self._groups = {}
+            for row in sorted((line.row for line in self.live if is_part(line.row)), key=lambda r: r["serial_no"]):
+                self._groups.setdefault(row["instalment"], row)
+        return self._groups
+
     def numbering(self) -> Numbering:
         """Due dates of the loan's instalments."""
         if self._numbering is None:
-            rows = [line.row for line in self.live if line.row["accrual_from"] < line.row["accrual_to"]]
-            self._numbering = Numbering(rows, self.loan.contract["due_day"], self.loan.account["disbursed_on"])
+            self._numbering = Numbering(self.groups(), min(max(self.loan.contract["due_day"], 1), 31), self.loan.account["disbursed_on"])
         return self._numbering
 
     def balances(self) -> Balances:
@@ -451,15 +471,11 @@ class Assessment:
         """The loan's shadow."""
         if self._shadow is None:
             loan = self.loan
-            rows = [line.row for line in self.live]
-            groups: dict[int, Fact] = {}
-            for row in sorted((r for r in rows if is_part(r) and r["accrual_from"] < r["accrual_to"]), key=lambda r: r["serial_no"]):
-                groups.setdefault(row["instalment"], row)
             self._shadow = Shadow(
                 start_fen=min(self.subsidised_fen, self.disbursed_fen),
                 contract=loan.contract,
                 disbursed_on=loan.account["disbursed_on"],
-                groups=groups,
+                groups=self.groups(),
                 odd_rows=[r for r in self.real if r["kind"] in ("02", "04", "05") and r["instalment"] == 0],
                 prepayments=[r for r in self.real if r["kind"] == "03" and r["principal_repaid_fen"] > 0],
                 changes=self.term_changes,
@@ -504,5 +520,7 @@ class Limits:
         line.entitled = amount
         if line.outcome != "hold":
             line.payable = amount
+        if line.outcome == "pay" and amount == 0 and line.row["interest_fen"] == 0:
+            reason = "NO-INTEREST"
         if line.outcome == "pay" and reason:
             line.reason = reason

@@ -107,6 +107,7 @@ class Version:
         self.mid_period: str = data["mid_period"]
         self.on_balance: bool = data["principal_cap"] == "on_balance"
         self.shadow: bool = self.method in ("shadow_interest", "payment_difference")
+        self.by_due_day: bool = self.shadow or (self.method in ("spread", "points") and self.day_count == "monthly")
         self.gates = [(condition(g["condition"]), g["outcome"], g["reason"]) for g in data["gates"]]
         suspension = data["suspension"]
         self.suspends: Test | None = condition(suspension["condition"]) if suspension else None

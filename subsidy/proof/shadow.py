@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from subsidy.proof.balance import Balances, Fact, Numbering
@@ -84,10 +86,12 @@ class Shadow:
         self.first_day = before_first if any(r["accrual_to"] == before_first for r in odd_rows) else disbursed_on
         self.first = 1
         if opening is not None:
-            self.first = max(1, numbering.reached(go_live))
-            while self.due(self.first) < go_live:
+            self.first = max(1, numbering.first_from(go_live) - 1)
+            while self.period(self.first)[1] < go_live:  # settled by the opening, like its line
                 self.first += 1
         self.known: dict[int, State] = {}
+        self._numbers = sorted(k for k in groups if k >= self.first)
+        self._latest = list(accumulate((groups[k]["due_on"] for k in self._numbers), max))
 
     def due(self, k: int) -> date:
         """Due date of instalment k: that of its rows, else by the calendar."""
@@ -112,13 +116,15 @@ class Shadow:
         return self.known[k]
 
     def _next(self, k: int, before: State | None) -> State:
-        due = self.due(k)
+        due, reach = self.due(k), self._reach(k)
         since = self._since(k)
-        term, method = terms_on(due, self.contract, self.changes)
+        term, method = terms_on(reach, self.contract, self.changes)
         if method not in ("01", EQUAL_PRINCIPAL):
             raise Unknown("METHOD-UNKNOWN")
         months = term - k + 1
         start, end = self.period(k)
+        if start >= end:
+            raise Unknown("SHADOW-UNKNOWN", "hold")
         version = self.version_on(start)
         fund = self.fund_rate(version)
         rate = fund.on(start)
@@ -138,7 +144,7 @@ class Shadow:
             if since <= row["accrual_to"] < due:
                 paid, remains = row["principal_repaid_fen"], self.balances().after(row)
                 balance, rebuild = half_up(balance * remains, remains + paid), True
-        rebuild = rebuild or any(since <= change["effective_on"] < due for change in self.changes)
+        rebuild = rebuild or any(since <= change["effective_on"] < reach for change in self.changes)
         if rebuild:
             factor = (1, months) if method == EQUAL_PRINCIPAL else annuity_factor(rate, months)
             annuity = half_up(balance * factor[0], factor[1])
@@ -155,8 +161,13 @@ class Shadow:
     def _since(self, k: int) -> date:
         """First day whose prepayments and changes belong to instalment k: the due date before it."""
         if k > self.first:
-            return self.due(k - 1)
+            return self._reach(k - 1)
         return date.min if self.opening is None else self.go_live
+
+    def _reach(self, k: int) -> date:
+        """The latest due date up to instalment k; due dates that contradict each other must not count an event twice."""
+        place = bisect_right(self._numbers, k)
+        return max(self.due(k), self._latest[place - 1]) if place else self.due(k)
 
     @staticmethod
     def _mean_rate(version: Version, fund: FundRate, start: date, end: date) -> tuple[int, int]:

@@ -63,10 +63,20 @@ SUSPENSIONS = (
 )
 
 
-def series() -> dict[str, Series]:
+def series(rng: Random) -> dict[str, Series]:
+    """The real history, or a made-up one: many changes, on awkward days, down to zero, sometimes beginning too late."""
+    if rng.random() < 0.5:
+        values = {name: [(day(d), ppm) for d, ppm in rates] for name, rates in RATES.items()}
+    else:
+        values = {}
+        for name in RATES:
+            days = {rng.choice((date(2010, 1, 1), date(2010, 1, 1), date(2010, 1, 1), date(2024, 12, 31), date(2025, 3, 1)))}
+            days |= {some_day(rng, date(2024, 1, 1), date(2026, 12, 31)) for _ in range(rng.randrange(6))}
+            days |= {rng.choice((date(2025, 1, 1), date(2025, 12, 31), date(2026, 1, 1), date(2025, 6, 10), date(2026, 2, 28)))}
+            values[name] = [(d, rng.choice((0, 21000, 26000, 28500, rng.randrange(45000)))) for d in sorted(days)]
     return {
-        name: Series(name, tuple(day(d) for d, _ in v), tuple(p for _, p in v), ("published",) * len(v), tuple(day(d) for d, _ in v))
-        for name, v in RATES.items()
+        name: Series(name, tuple(d for d, _ in v), tuple(p for _, p in v), ("published",) * len(v), tuple(d for d, _ in v))
+        for name, v in values.items()
     }
 
 
@@ -127,7 +137,7 @@ def random_policy(rng: Random, method: str | None = None) -> CentrePolicy:
     )  # fmt: skip
     return CentrePolicy(
         "test", CODE, "测试中心", "测试", "贴息", rng.choice((date(2020, 1, 1), date(2025, 10, 1), date(2026, 3, 1))), rules, (terms,),
-        Parameters(series(), date(2026, 10, 9), "1"), 10, 8, "1",
+        Parameters(series(rng), date(2026, 10, 9), "1"), 10, 8, "1",
     )  # fmt: skip
 
 
@@ -147,13 +157,15 @@ class RandomLoan:
         self.due_day = rng.choice((1, 10, 20, 28, 29, 30, 31, self.disbursed_on.day))
         self.amount = rng.choice((50_000_00, 500_000_00, rng.randrange(1_00, 2_000_000_00)))
         self.term = rng.choice((3, 12, 60, 61, 180, 240, 360, 360))
-        self.method = rng.choice(("01", "01", "02"))
+        self.method = rng.choice(("01", "01", "02", "01", "01", "02", "01", "01", "02", "99"))
         self.rate = rng.choice((35000, 35000, 30500, 39500, 41000, 25000))
         self.opened = self.disbursed_on < policy.go_live and rng.random() < 0.7
         self.send_balance = rng.random() < 0.5
         self._parents()
         self._transactions()
         self._history()
+        if self.chance(0.02):
+            self.rows["account"].append({**self.rows["account"][0], "account_no": self.account_no + "B"})
 
     def chance(self, chance: float) -> bool:
         return self.rng.random() < chance
@@ -161,7 +173,7 @@ class RandomLoan:
     def _parents(self) -> None:
         rng = self.rng
         amount = self.amount
-        subsidised = rng.choice((amount, amount, amount // 2, amount - 1, amount * 3 // 4 + 7, amount + 100_00))
+        subsidised = rng.choice((amount, amount, amount // 2, amount - 1, amount * 3 // 4 + 7, amount + 100_00, 0))
         start = self.disbursed_on if self.chance(0.8) else self.disbursed_on + timedelta(days=rng.randrange(-40, 60))
         self.rows["agreement"].append(
             {
@@ -275,6 +287,9 @@ class RandomLoan:
 
     def _faults(self) -> None:
         rng, rows = self.rng, self.rows["transaction"]
+        if self.chance(0.1):  # due dates that fall on weekends are moved
+            for row in rows:
+                row["due_on"] += timedelta(days=(0, 0, 0, 0, 0, 2, 1)[row["due_on"].weekday()])
         if not rows:
             return
         if self.chance(0.15):
@@ -294,7 +309,8 @@ class RandomLoan:
             rng.choice(rows).update(rng.choice((
                 {"rate_ppm": 0}, {"base_principal_fen": 0}, {"interest_fen": -500}, {"kind": "08"}, {"interest_fen": 0},
                 {"accrual_from": date(2026, 1, 1), "accrual_to": date(2026, 1, 1)}, {"instalment": self.term + 1}, {"rate_ppm": 2_000_000},
-                {"accrual_from": date(1980, 1, 1)}, {"balance_after_fen": 12345}, {"due_on": date(2026, 2, 17)}, {"interest_fen": 10**14},
+                {"accrual_from": date(1980, 1, 1)}, {"balance_after_fen": 12345}, {"due_on": date(2026, 2, 17)}, {"balance_after_fen": 0},
+                {"accrual_to": date(2150, 1, 1)}, {"booked_on": date(1980, 1, 1)}, {"principal_repaid_fen": -5}, {"interest_fen": 10**14},
             )))  # fmt: skip
         for row in rows:
             if self.chance(0.06):
