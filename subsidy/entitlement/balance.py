@@ -90,7 +90,7 @@ def _running(values: Int64, at_start: Index) -> Int64:
     return total - (total[at_start] - values[at_start])
 
 
-def _new_numbers(loan: Int32, number: Int32, inst: Bool) -> Int64:
+def _new_numbers(loan: Index, number: Int32, inst: Bool) -> Int64:
     """1 at the first row of each instalment number of a loan, else 0."""
     at = np.flatnonzero(inst)
     key = (loan[at].astype(np.int64) << 11) | number[at]
@@ -134,7 +134,7 @@ def _starts(
     return start, number_one, known, status_day
 
 
-def _first_where(where: Bool, loan: Int32, loans: int) -> Index:
+def _first_where(where: Bool, loan: Index, loans: int) -> Index:
     at = np.flatnonzero(where)
     result = np.full(loans, -1, np.intp)
     result[loan[at[::-1]]] = at[::-1]

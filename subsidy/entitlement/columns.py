@@ -50,19 +50,39 @@ def present(table: pa.Table, name: str) -> Bool:
 
 def codes(table: pa.Table, name: str, allowed: tuple[str, ...]) -> UInt8:
     """A code column as 1-based positions in `allowed`; 0 for any other value and for nulls."""
-    return lookup(array_of(table, name), pa.array(allowed, pa.string()), np.uint8)
+    values = array_of(table, name)
+    if all(len(code) == 2 and code.isascii() for code in allowed):
+        pairs = _pairs(values)
+        if pairs is not None:
+            positions = np.zeros(1 << 16, np.uint8)
+            positions[[int.from_bytes(code.encode(), "little") for code in allowed]] = np.arange(1, len(allowed) + 1)
+            return np.asarray(positions[pairs])
+    return lookup(values, pa.array(allowed, pa.string()), np.uint8)
 
 
-def lookup(values: pa.Array, keys: pa.Array, dtype: type = np.int32) -> npt.NDArray[Any]:
-    """Position + 1 of each value in `keys`, 0 where it is not there or null. Unsigned types allowed because 0 means absent."""
-    if values.null_count == 0 and len(values) > 4 * len(keys) and len(values) > 1024:
-        # Rows of one account stand together in stored facts, so runs are far fewer than rows.
+def lookup(values: pa.Array, keys: pa.Array, dtype: type = np.int32, in_runs: bool = False) -> npt.NDArray[Any]:
+    """Position + 1 of each value in `keys`, 0 where it is not there or null. Unsigned types allowed because 0 means absent.
+
+    `in_runs`: equal values mostly stand together, so one look per run is enough.
+    """
+    if in_runs and values.null_count == 0 and len(values) > 1024:
         starts = _runs(values)
         if len(starts) * 2 < len(values):
             per_run = lookup(values.take(pa.array(starts)), keys, dtype)
             return np.repeat(per_run, np.diff(np.append(starts, len(values))))
     found = pc.fill_null(pc.index_in(values, value_set=keys, skip_nulls=True), -1)
     return (np.asarray(found.to_numpy(zero_copy_only=False)) + 1).astype(dtype)
+
+
+def _pairs(values: pa.Array) -> npt.NDArray[np.uint16] | None:
+    """A text column of two bytes a value as one integer a value; None when it has another form."""
+    if values.null_count or values.type != pa.string() or not len(values):
+        return None
+    _, places, data = values.buffers()
+    offsets = np.frombuffer(places, np.int32)[values.offset : values.offset + len(values) + 1]
+    if data is None or not (np.diff(offsets) == 2).all():
+        return None
+    return np.frombuffer(data, "<u2", len(values), int(offsets[0]))
 
 
 def _runs(values: pa.Array) -> Index:

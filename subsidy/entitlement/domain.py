@@ -7,7 +7,7 @@ import numpy as np
 from subsidy.entitlement.book import AMOUNT_LIMIT_FEN, NO_BALANCE, RATE_LIMIT_PPM, Book
 from subsidy.entitlement.changes import Changes
 from subsidy.entitlement.codes import Problem
-from subsidy.entitlement.columns import FAR, NO_DAY, Bool, Int32, integers
+from subsidy.entitlement.columns import FAR, NO_DAY, Bool, Index, Int32, integers
 from subsidy.entitlement.dates import FIRST_DAY, LAST_DAY
 
 SETTLEMENT = 6
@@ -48,7 +48,7 @@ def settled_to(book: Book) -> Int32:
     return first
 
 
-def term_on(book: Book, changes: Changes, loan: Int32, due_on: Int32) -> Int32:
+def term_on(book: Book, changes: Changes, loan: Index | Int32, due_on: Int32) -> Int32:
     """Months of the term in force for an instalment due on `due_on`: that of the contract, or of the last change effective before."""
     term = book.loans.term[loan]
     at = changes.of("term")

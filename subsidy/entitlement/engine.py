@@ -36,7 +36,7 @@ from subsidy.entitlement.outcomes import (
     decide,
 )
 from subsidy.entitlement.parts import Parts
-from subsidy.entitlement.rates import FundRates
+from subsidy.entitlement.rates import fund_rates
 from subsidy.entitlement.shadow import KNOWN
 from subsidy.entitlement.shadows import Shadows
 from subsidy.entitlement.status import statuses_of
@@ -96,7 +96,7 @@ def work(facts: Facts, policy: CentrePolicy, trace: Trace | None = None) -> Work
     sight = Sight(book, statuses, verified(book, changes, version))
     decisions = decide(book, sight, changes, version)
     span = window.window_of(book, changes, statuses, version, decisions.stops)
-    rates = FundRates(policy.parameters)
+    rates = fund_rates(policy.parameters)
     sound = (rows.problem == 0) & ~rows.reversed
     shadowing = _uses(book, version, [r.method in SHADOW_METHODS for r in policy.rules]) & sound & (grouped.group_of >= 0)
     by_balance = any(r.principal_cap == "on_balance" for r in policy.rules)
@@ -107,7 +107,9 @@ def work(facts: Facts, policy: CentrePolicy, trace: Trace | None = None) -> Work
 
 
 def _uses(book: Book, version: Version, rules: list[bool]) -> Bool:
-    return np.array([*rules, False], bool)[version]
+    if all(rules) or not any(rules):
+        return np.full(len(version), all(rules) and bool(rules))
+    return np.asarray(np.array([*rules, False], bool)[version])
 
 
 def _check_contract_terms(book: Book, version: Version) -> None:
@@ -115,11 +117,12 @@ def _check_contract_terms(book: Book, version: Version) -> None:
     rows, loans, rules = book.rows, book.loans, book.policy.rules
     shadow = [r.method in SHADOW_METHODS for r in rules]
     monthly = [s or (r.method in ("spread", "points") and r.day_count == "monthly") for r, s in zip(rules, shadow, strict=True)]
-    bad_day = ((loans.due_day < 1) | (loans.due_day > 31))[rows.loan] & _uses(book, version, monthly)
-    bad_method = ~((loans.repayment_method == 1) | (loans.repayment_method == 2))[rows.loan] & _uses(book, version, shadow)
-    free = (rows.problem == 0) & ~rows.reversed
-    rows.problem[free & bad_method] = Problem.METHOD_UNKNOWN
-    rows.problem[free & bad_day] = Problem.DUE_DAY_DOMAIN
+    for loan, uses, problem in (
+        (~((loans.repayment_method == 1) | (loans.repayment_method == 2)), shadow, Problem.METHOD_UNKNOWN),
+        ((loans.due_day < 1) | (loans.due_day > 31), monthly, Problem.DUE_DAY_DOMAIN),
+    ):
+        if loan.any():
+            rows.problem[loan[rows.loan] & _uses(book, version, uses) & (rows.problem == 0) & ~rows.reversed] = problem
 
 
 def _conclude(
@@ -150,15 +153,12 @@ def _conclude(
     if len(bad):
         names = np.array([0, *(reasons.number(p.code) for p in PROBLEMS)], np.int16)
         outcome[bad], reason[bad] = QUARANTINED, names[rows.problem[bad]]
-    set_aside = (outcome == REVERSED) | (outcome == QUARANTINED) | (figures.hold != HOLD_NONE)
     figure = parts.differences(grouped, figures.figure)
-    if set_aside.any():
-        figure = np.where(set_aside, 0, figure)
-    uses = (outcome == PAY) | (outcome == HOLD) | (outcome == STOP)
-    limited = limit(book, version, figure, uses)
-    entitled = limited.after_life
+    np.copyto(figure, 0, where=(outcome == REVERSED) | (outcome == QUARANTINED) | (figures.hold != HOLD_NONE))
     pays = (outcome == PAY) | (outcome == STOP)
-    payable = np.where(pays, entitled, 0)
+    limited = limit(book, version, figure, pays | (outcome == HOLD))
+    entitled = limited.after_life
+    payable = entitled * pays
     _say_why(book, span, figures, figure, limited, outcome == PAY, reason, decisions)
     return Working(
         book, changes, grouped, version, sight, decisions, span, figures, figure, limited, shadow, outcome, reason, entitled, payable
@@ -184,14 +184,11 @@ def _say_why(
         (limited.after_month, limited.after_life, "LIMIT-LIFE"),
     ):
         if before is not after:
-            reason[paid & (after < before)] = reasons.number(name)
-    zero = paid & (figure == 0)
-    if zero.any():
-        reason[zero & figures.no_spread] = reasons.number("NO-SPREAD")
-        reason[zero & (span.days <= 0)] = reasons.number("WINDOW")
-    nothing = paid & (limited.after_life == 0) & (book.rows.interest == 0)
-    if nothing.any():
-        reason[nothing] = reasons.number("NO-INTEREST")
+            np.copyto(reason, np.int16(reasons.number(name)), where=paid & (after < before))
+    zero = paid & (limited.after_life == 0)
+    np.copyto(reason, np.int16(reasons.number("NO-SPREAD")), where=zero & figures.no_spread & (figure == 0))
+    np.copyto(reason, np.int16(reasons.number("WINDOW")), where=zero & (span.days <= 0) & (figure == 0))
+    np.copyto(reason, np.int16(reasons.number("NO-INTEREST")), where=zero & (book.rows.interest == 0))
 
 
 def lines_of(working: Working) -> pa.Table:
@@ -261,5 +258,8 @@ def _shadow_columns(working: Working) -> tuple[Int64, Int64, Int64]:
 
 
 def _names(numbers: npt.NDArray[np.integer], names: list[str]) -> pa.Array:
+    present = np.flatnonzero(np.bincount(numbers, minlength=1)) if len(numbers) else np.zeros(1, np.intp)
+    if len(present) == 1:
+        return pa.repeat(pa.scalar(names[int(present[0])], pa.string()), len(numbers))
     codes = pa.array(numbers.astype(np.int32))
     return pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string())).cast(pa.string())

@@ -132,20 +132,26 @@ def _order(values: pa.Array) -> Index:
 def _rows(facts: Facts, loans: Loans, loans_by_account: tuple[Int32, Int32, Int32]) -> tuple[Rows, Index]:
     table = facts["transaction"]
     by_code, start, count = loans_by_account
-    account = lookup(array_of(table, "account_no"), array_of(facts["account"], "account_no")) - 1
+    account = lookup(array_of(table, "account_no"), array_of(facts["account"], "account_no"), in_runs=True) - 1
     kind = codes(table, "kind", KINDS)
     interest = integers(table, "interest_fen", np.int64)
     naming = present(table, "reverses")
     proper, undone = reversals_of(table, account, naming)
     carries = ((kind >= 2) & (kind <= 6)) | (interest != 0) | naming | undone
-    source = np.flatnonzero(carries & (account >= 0) & (count[account] > 0 if len(count) else False)).astype(np.int32)
-    if len(source) and count.max() > 1:
+    if len(count) and count.max() > 1:
+        source = np.flatnonzero(carries & (account >= 0) & (count[account] > 0))
         times = count[account[source]]
         source = np.repeat(source, times)
         offset = np.arange(len(source)) - np.repeat(np.cumsum(times) - times, times)
+        loan = by_code[start[account[source]] + offset].astype(np.intp)
     else:
-        offset = np.zeros(1, np.int64)
-    loan = by_code[start[account[source]] + offset] if len(source) else np.empty(0, np.int32)
+        # One more place at the end: account -1 finds no loan.
+        only = np.full(len(count) + 1, -1, np.intp)
+        only[:-1][count > 0] = by_code[start[count > 0]]
+        loan = only[account]
+        source = np.flatnonzero(carries & (loan >= 0))
+        if len(source) < len(loan):
+            loan = loan[source]
     accrual_to = integers(table, "accrual_to", np.int32, NO_DAY)[source]
     order = _sorted(table, source, loan, accrual_to)
     if order is not None:
@@ -181,14 +187,14 @@ def _rows(facts: Facts, loans: Loans, loans_by_account: tuple[Int32, Int32, Int3
     return rows, np.flatnonzero(account < 0)
 
 
-def _sorted(table: pa.Table, source: Int32, loan: Int32, accrual_to: Int32) -> Index | None:
+def _sorted(table: pa.Table, source: Index, loan: Index, accrual_to: Int32) -> Index | None:
     """Order by (loan, accrual_to, serial number as text, account); None when the rows are in it already."""
-    key = (loan.astype(np.int64) << 32) + accrual_to
+    key = (loan << 32) + accrual_to
     steps = np.diff(key)
     ordered = not (steps < 0).any()
     if ordered and steps.all():
         return None
-    order = np.arange(len(key)) if ordered else np.argsort(key, kind="stable")
+    order = np.arange(len(key)) if ordered else _by_runs(loan, key)
     key = key[order]
     tied = np.zeros(len(key) + 1, bool)
     tied[1:-1] = key[1:] == key[:-1]
@@ -199,3 +205,15 @@ def _sorted(table: pa.Table, source: Int32, loan: Int32, accrual_to: Int32) -> I
         accounts = text_rank(array_of(table, "account_no"), at)
         order[places] = order[places][np.lexsort((accounts, ranks, key[places]))]
     return None if ordered and (np.diff(order) > 0).all() else order
+
+
+def _by_runs(loan: Index, key: Int64) -> Index:
+    """Stable order by `key`. Facts stand account by account in order of time, so it is mostly enough to put the runs of loans in order."""
+    starts = np.flatnonzero(np.concatenate([[True], loan[1:] != loan[:-1]]))
+    runs = np.argsort(loan[starts], kind="stable")
+    lengths = np.diff(np.append(starts, len(loan)))[runs]
+    order = np.arange(len(loan)) + np.repeat(starts[runs] - (np.cumsum(lengths) - lengths), lengths)
+    sorted_key = key[order]
+    if (sorted_key[1:] < sorted_key[:-1]).any():
+        order = order[np.argsort(sorted_key, kind="stable")]
+    return np.asarray(order)

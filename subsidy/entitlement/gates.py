@@ -60,9 +60,11 @@ class GateFacts(Mapping[str, Any]):
     """
 
     def __init__(self, sight: Sight, at: Index, status: Index | None = None, suspensions: bool = True) -> None:
-        self._sight, self._at = sight, at
-        self._loan = sight.book.rows.loan[at]
-        self._status = sight.status[at] if status is None else status
+        self._sight = sight
+        self._at: Index | slice = slice(None) if len(at) == len(sight.book.rows) and status is None else at
+        self._rows = len(at)
+        self._loan = sight.book.rows.loan[self._at]
+        self._status = sight.status[self._at] if status is None else status
         self._suspensions = suspensions
         self._known: dict[str, Any] = {}
 
@@ -88,9 +90,10 @@ class GateFacts(Mapping[str, Any]):
     def status(self, name: str, default: int) -> Any:
         statuses = self._sight.statuses
         if not len(statuses):
-            return np.full(len(self._at), default)
-        values = getattr(statuses, name)[np.maximum(self._status, 0)]
-        return np.where(self._status >= 0, values, values.dtype.type(default))
+            return np.full(self._rows, default)
+        values = getattr(statuses, name)[self._status]  # position -1 takes the last one, which is replaced
+        np.copyto(values, values.dtype.type(default), where=self._status < 0)
+        return values
 
     def overdue(self, name: str, opening: Int32) -> Any:
         values = self.status(name, 0)
@@ -101,7 +104,7 @@ class GateFacts(Mapping[str, Any]):
 
     def suspension(self, name: str) -> Any:
         values = getattr(self._sight, name)
-        return values[self._at] if self._suspensions else np.zeros(len(self._at), values.dtype)
+        return values[self._at] if self._suspensions else np.zeros(self._rows, values.dtype)
 
 
 _FACTS: dict[str, Callable[[GateFacts], Any]] = {
@@ -138,8 +141,6 @@ _FACTS: dict[str, Callable[[GateFacts], Any]] = {
 def first_match(gates: tuple[Gate, ...], facts: GateFacts, rows: int) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
     """Position of the first gate that each of the rows meets; the last gate of a table is unconditional."""
     match = np.full(rows, -1, np.int16)
-    for number, gate in enumerate(gates):
-        match[evaluate(gate.condition, facts) & (match < 0)] = number
-        if (match >= 0).all():
-            break
+    for number in range(len(gates) - 1, -1, -1):
+        np.copyto(match, np.int16(number), where=evaluate(gates[number].condition, facts))
     return match

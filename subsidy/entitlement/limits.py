@@ -36,7 +36,7 @@ def limit(book: Book, version: Version, figure: Int64, uses: Bool) -> Limited:
         room = np.maximum(rows.interest - other, 0)
     else:
         other, room = np.zeros(len(rows), np.int64), np.maximum(rows.interest, 0)
-    after_other = np.where(uses, np.minimum(figure, room), 0)
+    after_other = np.minimum(figure, room) * uses
     monthly = _per_row([r.monthly_limit_fen for r in book.policy.rules], version, len(rows))
     lifetime = _per_row([r.lifetime_limit_fen for r in book.policy.rules], version, len(rows))
     if monthly is None and lifetime is None:
@@ -48,7 +48,7 @@ def limit(book: Book, version: Version, figure: Int64, uses: Bool) -> Limited:
         after_life = after_month
     if lifetime is not None:
         after_life = _closed(after_month, _starts(rows.loan, None), lifetime, used[rows.loan])
-    varied = _varied(book, uses, monthly, lifetime)
+    varied = _varied(book, uses, monthly, lifetime) if len(book.policy.rules) > 1 else np.empty(0, np.intp)
     if len(varied):
         many = np.full(len(rows), NO_LIMIT, np.int64)
         month, life = _in_turn(
@@ -93,7 +93,7 @@ def _opening_paid(book: Book) -> Int64:
     return np.where(at >= 0, integers(table, "paid_fen", np.int64)[np.maximum(at, 0)], 0)
 
 
-def _starts(loan: Int32, month: Int32 | None) -> Index:
+def _starts(loan: Index, month: Int32 | None) -> Index:
     """Per row the place of the first row of its loan (and month)."""
     new = np.ones(len(loan), bool)
     new[1:] = loan[1:] != loan[:-1]
@@ -116,7 +116,7 @@ def _closed(amount: Int64, start: Index, limits: Int64, used: Int64 | None) -> I
     return np.asarray(np.maximum(np.minimum(upto, room) - np.minimum(upto - amount, room), 0))
 
 
-def _varied(book: Book, uses: Bool, monthly: Int64 | None, lifetime: Int64 | None) -> Int32:
+def _varied(book: Book, uses: Bool, monthly: Int64 | None, lifetime: Int64 | None) -> Index:
     """Loans whose rows do not all have the same limits."""
     at = np.flatnonzero(uses)
     loan = book.rows.loan[at]
@@ -125,10 +125,10 @@ def _varied(book: Book, uses: Bool, monthly: Int64 | None, lifetime: Int64 | Non
     for limits in (monthly, lifetime):
         if limits is not None:
             varies |= same & (limits[at][1:] != limits[at][:-1])
-    return np.unique(loan[1:][varies])
+    return np.asarray(np.unique(loan[1:][varies]), np.intp)
 
 
-def _in_turn(book: Book, loans: Int32, amount: Int64, monthly: Int64, lifetime: Int64, used: Int64) -> tuple[Int64, Int64]:
+def _in_turn(book: Book, loans: Index, amount: Int64, monthly: Int64, lifetime: Int64, used: Int64) -> tuple[Int64, Int64]:
     """The same by turns, row after row of each loan, columns over loans: for limits that change over time."""
     rows = book.rows
     after_month, after_life = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)

@@ -79,13 +79,12 @@ def decide(book: Book, sight: Sight, changes: Changes, version: Version) -> Deci
         if not len(at):
             continue
         match = first_match(rule.gates, GateFacts(sight, at), len(at))
-        gate[at] = match
         # A table whose last row is conditional is refused when it is loaded; a row that no gate takes is held.
         of_gate = np.array([*(OUTCOMES.index(g.outcome) for g in rule.gates), HOLD], np.uint8)
         why = np.array(
             [*(0 if g.outcome == "pay" else reasons.number(g.reason) for g in rule.gates), reasons.number("GATE-NONE")], np.int16
         )
-        outcome[at], reason[at] = of_gate[match], why[match]
+        gate[at], outcome[at], reason[at] = match, of_gate[match], why[match]
     return Decisions(outcome, reason, gate, cured_on, _clawed(book, changes), asked, opening, reasons, episodes)
 
 

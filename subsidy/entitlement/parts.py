@@ -67,27 +67,28 @@ def group(book: Book) -> Parts:
     group_of = np.full(len(rows), -1, np.int32)
     sizes = np.diff(np.append(starts, len(at)))
     group_of[at] = np.repeat(np.arange(len(starts), dtype=np.int32), sizes)
+    sums = _Sums(at, starts, sizes)
     return Parts(
         rows=at,
         start=np.append(starts, len(at)),
-        loan=rows.loan[at[starts]],
+        loan=rows.loan[at[starts]].astype(np.int32),
         instalment=rows.instalment[at[starts]],
         group_of=group_of,
-        interest=_so_far(rows.interest, at, starts, sizes),
-        principal=_so_far(rows.principal, at, starts, sizes),
-        base=_so_far(rows.base, at, starts, sizes),
+        interest=sums.so_far(rows.interest),
+        principal=sums.so_far(rows.principal),
+        base=sums.so_far(rows.base),
     )
 
 
 def differences(parts: Parts, figures: Int64) -> Int64:
-    """Figure of each row from the figures of the sums so far: less the figures of the earlier parts, never below 0.
+    """Figure of each row (a new column) from the figures of the sums so far: less the figures of the earlier parts, never below 0.
 
     The earlier parts together have the largest earlier figure of a sum, so no part is taken back by a smaller later sum.
     """
     sizes = np.diff(parts.start)
-    if not len(sizes) or sizes.max() == 1:
-        return figures
     result = figures.copy()
+    if not len(sizes) or sizes.max() == 1:
+        return result
     several = np.flatnonzero(sizes > 1)
     highest = figures[parts.rows[parts.start[several]]]
     for place in range(1, int(sizes.max())):
@@ -115,14 +116,22 @@ def _by_serial(book: Book, at: Index, key: Int64) -> Index:
     return at
 
 
-def _so_far(values: Int64, at: Index, starts: Index, sizes: Index) -> Int64:
-    if len(starts) == len(at):
-        return values
-    several = np.repeat(sizes > 1, sizes)
-    at, sizes = at[several], sizes[sizes > 1]
-    own = values[at]
-    total = np.cumsum(own)
-    first = np.cumsum(sizes) - sizes
-    result = values.copy()
-    result[at] = total - np.repeat((total - own)[first], sizes)
-    return result
+class _Sums:
+    """Sums within instalments that have several rows."""
+
+    def __init__(self, at: Index, starts: Index, sizes: Index) -> None:
+        several = np.flatnonzero(sizes > 1)
+        self.sizes = sizes[several]
+        self.first = np.cumsum(self.sizes) - self.sizes
+        within = np.arange(int(self.sizes.sum())) - np.repeat(self.first, self.sizes)
+        self.at = at[np.repeat(starts[several], self.sizes) + within]
+
+    def so_far(self, values: Int64) -> Int64:
+        """Sum of each row and the earlier rows of its instalment."""
+        if not len(self.at):
+            return values
+        own = values[self.at]
+        total = np.cumsum(own)
+        result = values.copy()
+        result[self.at] = total - np.repeat((total - own)[self.first], self.sizes)
+        return result

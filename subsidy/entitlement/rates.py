@@ -119,6 +119,18 @@ class FundRates:
         return total
 
 
+def fund_rates(parameters: Parameters) -> FundRates:
+    """The tables of `parameters`; those of the parameters asked for last are kept, because a night asks again and again for the same."""
+    global _kept
+    kept = _kept
+    if kept is None or kept[0] is not parameters:
+        _kept = kept = (parameters, FundRates(parameters))
+    return kept[1]
+
+
+_kept: tuple[Parameters, FundRates] | None = None
+
+
 def _at(whose: Whose, day: Int32) -> Int32:
     """Positions in the tables."""
     return np.asarray(whose.series.astype(np.int32) * np.int32(DAYS) + place(day))

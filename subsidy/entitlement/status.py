@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from subsidy.entitlement.book import Loans
 from subsidy.entitlement.columns import FAR, NO_DAY, Index, Int32, Int64, UInt8, array_of, codes, integers, lookup
@@ -13,7 +14,6 @@ from subsidy.facts.schema import LOAN_STATUSES, Facts
 
 CONTRIBUTION_CODES = ("01", "02", "03", "04", "05", "06", "99")
 STATUSES = tuple(LOAN_STATUSES)
-CONVERTED = STATUSES.index("converted") + 1
 
 
 class Statuses:
@@ -51,6 +51,11 @@ class Statuses:
         """DKZT."""
         return codes(self._table, "loan_status", STATUSES)[self.source]
 
+    def converted(self) -> Index:
+        """Positions of the rows on which the loan is converted to a fund loan."""
+        says = pc.fill_null(pc.equal(array_of(self._table, "loan_status"), "converted"), False)
+        return np.flatnonzero(np.asarray(says.to_numpy(zero_copy_only=False), bool)[self.source])
+
     def __len__(self) -> int:
         return len(self.key)
 
@@ -71,7 +76,7 @@ class Statuses:
 def statuses_of(facts: Facts) -> Statuses:
     """All TX02 rows of known accounts that carry a day."""
     table = facts["status"]
-    account = lookup(array_of(table, "account_no"), array_of(facts["account"], "account_no")) - 1
+    account = lookup(array_of(table, "account_no"), array_of(facts["account"], "account_no"), in_runs=True) - 1
     as_of = integers(table, "as_of", np.int32, NO_DAY)
     key = _key(account, as_of)
     source = np.arange(len(key))
@@ -87,7 +92,7 @@ def first_converted(statuses: Statuses, loans: Loans) -> Int32:
     """First as_of day on which each loan's account is converted to a fund loan; FAR when none says so."""
     accounts = int(max(loans.account.max(initial=-1), statuses.account.max(initial=-1))) + 1
     first = np.full(accounts + 1, FAR, np.int32)
-    at = np.flatnonzero(statuses.status == CONVERTED)
+    at = statuses.converted()
     np.minimum.at(first, statuses.account[at], statuses.as_of[at])
     return np.where(loans.account >= 0, first[np.maximum(loans.account, 0)], np.int32(FAR))
 

@@ -21,7 +21,9 @@ def version_of(book: Book) -> Version:
     rules = book.policy.rules
     version = in_force([r.effective_from for r in rules], [r.effective_to for r in rules], book.rows.accrual_from)
     rows = book.rows
-    rows.problem[(version < 0) & (rows.problem == 0) & ~rows.reversed] = Problem.RULE_MISSING
+    outside = version < 0
+    if outside.any():
+        rows.problem[outside & (rows.problem == 0) & ~rows.reversed] = Problem.RULE_MISSING
     return version
 
 
@@ -29,6 +31,8 @@ def in_force(starts: Sequence[date], ends: Sequence[date | None], days: Int32) -
     """Position of the piece [start, end) that covers each day, -1 where none does. Pieces ascend."""
     first = np.array([day_number(d) for d in starts], np.int64)
     last = np.array([FAR if d is None else day_number(d) for d in ends], np.int64)
+    if len(first) == 1:
+        return np.where((days >= first[0]) & (days < last[0]), np.int16(0), np.int16(-1))
     place = np.searchsorted(first, days, "right") - 1
     covered = place >= 0
     covered &= days < np.where(covered, last[place], 0) if len(last) else False
@@ -38,6 +42,6 @@ def in_force(starts: Sequence[date], ends: Sequence[date | None], days: Int32) -
 def each(book: Book, version: Version, among: Bool) -> Iterator[tuple[RuleVersion, Index]]:
     """The versions that occur among the rows `among`, each with the positions of its rows."""
     for number, rule in enumerate(book.policy.rules):
-        at = np.flatnonzero(among & (version == number))
+        at = np.flatnonzero(among & (version == number)) if len(book.policy.rules) > 1 else np.flatnonzero(among)
         if len(at):
             yield rule, at
