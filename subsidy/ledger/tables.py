@@ -475,6 +475,6 @@ restoration_match = sa.Table(  # append-only: what became of a batch number sinc
 )
 
 APPEND_ONLY = (
-    "quarantine", "quarantine_release", "release_request", "finding", "posting", "posting_cause", "journal", "journal_block", "payment", "payment_item",
-    "payment_event", "movement", "write_off", "approval", "audit", "segment", "seal", "restoration", "restoration_match",
+    "quarantine", "quarantine_release", "release_request", "finding", "posting", "posting_cause", "journal", "journal_block", "payment",
+    "payment_item", "payment_event", "movement", "write_off", "approval", "audit", "segment", "seal", "restoration", "restoration_match",
 )
