@@ -119,7 +119,7 @@ def values_of(batch: Batch, policy: CentrePolicy, layout: Layout) -> dict[str, s
     }
 
 
-def data_bytes(batch: Batch, payments: pa.Table, policy: CentrePolicy, layout: Layout) -> Iterator[bytes]:
+def data_bytes(batch: Batch, payments: pa.Table, policy: CentrePolicy, layout: Layout) -> Iterator[bytes | memoryview]:
     """The bytes of the batch's data file, in pieces."""
     return payment_file.render(payments, layout, batch.route, values_of(batch, policy, layout))
 
@@ -185,7 +185,7 @@ def recovery_notice(conn: Connection, batch: Batch, policy: CentrePolicy, outbou
     return fill(outbound.recovery_notice, {"unit_no": policy.code, "send_no": batch.send_no}), ("\n".join(lines) + "\n").encode()
 
 
-def digest(pieces: Iterator[bytes]) -> tuple[str, int]:
+def digest(pieces: Iterator[bytes | memoryview]) -> tuple[str, int]:
     """SHA-256 (hex) and length of bytes that come in pieces."""
     total, size = hashlib.sha256(), 0
     for piece in pieces:

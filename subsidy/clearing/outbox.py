@@ -35,7 +35,7 @@ def beside(path: Path) -> Path:
 
 def release(
     path: Path,
-    pieces: Callable[[], Iterable[bytes]],
+    pieces: Callable[[], Iterable[bytes | memoryview]],
     sha256: str,
     store: Store,
     *,
@@ -97,7 +97,7 @@ def write_whole(path: Path, data: bytes) -> None:
         raise disk_error(path, error) from error
 
 
-def _write(path: Path, pieces: Iterable[bytes]) -> None:
+def _write(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
     try:
         with open(path, "wb") as handle:
             for piece in pieces:

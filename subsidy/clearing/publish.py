@@ -66,7 +66,7 @@ class _File:
     batch: Batch
     sha256: str
     size: int
-    pieces: Callable[[], Iterable[bytes]]
+    pieces: Callable[[], Iterable[bytes | memoryview]]
     check: Callable[[Path], None]
 
 
@@ -218,7 +218,7 @@ def _files(db: Database, conn: Connection, policy: CentrePolicy, outbound: Outbo
         kind, notice = "recovery", recovery_notice(conn, batch, policy, outbound)
     files = [_plain(notice, "notice", batch)]
 
-    def data() -> Iterable[bytes]:
+    def data() -> Iterable[bytes | memoryview]:
         with db.read() as reading:
             payments = load_payments(reading, policy.centre, batch.batch_no)
         return data_bytes(batch, payments, policy, layout)
