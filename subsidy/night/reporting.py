@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from subsidy.clearing import figures, vouchers
-from subsidy.entitlement.lines import LINES
+from subsidy.entitlement.explain import explain_agreement
 from subsidy.errors import TerminalError
-from subsidy.facts.schema import ACCOUNT, STATUS, Facts
-from subsidy.intake import masking
+from subsidy.facts.schema import ACCOUNT, STATUS
+from subsidy.facts.store import Segment
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
-from subsidy.night import context, line_store, manifest
+from subsidy.money import format_yuan
+from subsidy.night import claims, context, line_store, manifest
 from subsidy.night.context import Context
 from subsidy.night.visible import show
+from subsidy.reports import changes, fingerprint, workbook
 from subsidy.reports import period as sheets
-from subsidy.reports import workbook
+from subsidy.reports.gathered import Gatherer
+from subsidy.reports.ledger_rows import Window
 from subsidy.reports.period import ReportInputs
+from subsidy.reports.sheet import Book
 from subsidy.settings import Settings
+
+#: Lines whose derivation stands in the workbook; a larger period names the command that shows one.
+DERIVED_LINES = 500
+#: Detail rows that lie in the workbook itself (on as many sheets as they need); more go into numbered part files of `PART_ROWS` rows each.
+BOOK_ROWS, PART_ROWS = 2_000_000, 1_000_000
 
 
 def report(ctx: Context, token: int) -> dict[str, Any]:
@@ -45,94 +55,156 @@ def write_report(settings: Settings, centre: str, period: str) -> str:
     """Write the workbook of a period as it stands now; returns its path under the home folder. The same content is not written twice.
 
     TerminalError ``REPORT-NONE`` when the period has no settlement."""
+    ctx = of_period(settings, centre, period)
+    with context.working(ctx.db, centre, f"报表 {period}") as token:
+        return write(ctx, token, period)
+
+
+def of_period(settings: Settings, centre: str, period: str) -> Context:
+    """The context of the run that built the settlement of a period. TerminalError ``REPORT-NONE`` when there is none."""
     db = open_database(settings)
     t = tables.settlement
     with db.read() as conn:
         run_no = conn.execute(sa.select(t.c.run_no).where(t.c.centre == centre, t.c.period == period)).scalar_one_or_none()
     if run_no is None:
         raise TerminalError("REPORT-NONE", f"{centre} 没有 {period} 期。", "没有写任何文件。", "核对期间；先运行该期的夜间处理。")
-    ctx = context.load(settings, centre, int(run_no))
-    with context.working(db, centre, f"报表 {period}") as token:
-        return write(ctx, token, period)
+    return context.load(settings, centre, int(run_no))
 
 
 def write(ctx: Context, token: int, period: str) -> str:
-    """As `write_report`, under a lease that is already held."""
-    with ctx.db.read() as conn:
-        book = sheets.book(conn, inputs(ctx, conn, period))
+    """As `write_report`, under a lease that is already held. A detail of more than `BOOK_ROWS` rows is shown as part files
+    ``<centre>-<period>-D01-V001.xlsx`` beside the workbook."""
+    book = current(ctx, period)
+    stem = f"{ctx.centre}-{period}"
+    if book.sheet(sheets.DETAIL_TITLE).data.num_rows > BOOK_ROWS:
+        parts = workbook.in_parts(book, sheets.DETAIL_TITLE, PART_ROWS)
+        for number, part in enumerate(parts, start=1):
+            _show(ctx, token, f"{stem}-D{number:02d}", part)
+        book = sheets.without_detail(book, parts)
+    return _show(ctx, token, stem, book)
+
+
+def _show(ctx: Context, token: int, stem: str, book: Book) -> str:
     folder = ctx.settings.reports(ctx.centre)
     return show(
-        ctx.db,
-        ctx.settings,
-        ctx.centre,
-        token,
-        "workbook",
-        folder,
-        f"{ctx.centre}-{period}",
-        ".xlsx",
-        ctx.run,
-        lambda path: workbook.write(book, path),
-    )
+        ctx.db, ctx.settings, ctx.centre, token, "workbook", folder, stem, ".xlsx", ctx.run, lambda path: workbook.write(book, path)
+    )  # fmt: skip
+
+
+def current(ctx: Context, period: str, *, full: bool = False) -> Book:
+    """The workbook of a period as the ledger has it now, not written. `full`: personal data unmasked, for those whose role allows it."""
+    with ctx.db.read() as conn:
+        return sheets.book(conn, inputs(ctx, conn, period, full=full))
+
+
+def write_unmasked(settings: Settings, centre: str, period: str, path: Path) -> str:
+    """Write the workbook of a period with full personal data to `path`, which nobody else can see; returns its fingerprint.
+
+    For a person whose role allows it; nothing is stored. TerminalError ``REPORT-NONE`` when the period has no settlement."""
+    return workbook.write(current(of_period(settings, centre, period), period, full=True), path)
+
+
+def still_says(settings: Settings, centre: str, period: str, shown: fingerprint.Print) -> list[str]:
+    """Titles of the sheets in which the ledger now says something else than a workbook that was written earlier; empty when all is the
+    same."""
+    ctx = of_period(settings, centre, period)
+    now = fingerprint.of_book(current(ctx, period, full=shown.facts.get("个人信息") == "完整"))
+    return sorted(title for title in now.keys() | shown.sheets.keys() if now.get(title) != shown.sheets.get(title))
 
 
 def inputs(ctx: Context, conn: Connection, period: str, *, full: bool = False) -> ReportInputs:
-    """Everything the workbook of `period` shows. `full`: personal data unmasked, for those whose role allows it."""
-    s, r, f = tables.settlement, tables.run, tables.file
+    """Everything the workbook of `period` shows. Lines are read bucket group by bucket group; what stays in memory is the period's detail
+    in
+    columns (about 200 bytes a line)."""
+    s, f = tables.settlement, tables.file
     here = conn.execute(sa.select(s).where(s.c.centre == ctx.centre, s.c.period == period)).mappings().one()
     before = conn.execute(
-        sa.select(s.c.period, s.c.cutoff_on, r.c.business_date)
-        .join(r, sa.and_(r.c.centre == s.c.centre, r.c.run_no == s.c.run_no))
+        sa.select(s.c.period, s.c.cutoff_on, s.c.run_no)
         .where(s.c.centre == ctx.centre, s.c.period < period)
         .order_by(s.c.period.desc())
         .limit(2)
     ).all()
+    window = Window(
+        centre=ctx.centre,
+        period=period,
+        lower=before[1].cutoff_on if len(before) > 1 else date.min,
+        low=before[0].cutoff_on if before else date.min,
+        high=here["cutoff_on"],
+        after_run=int(before[0].run_no) if before else 0,
+        run_no=ctx.run.run_no,
+    )
     known = manifest.segments(conn, ctx.centre, ctx.run.business_date, through_run=ctx.run.run_no)
-    low = before[0].cutoff_on if before else date.min
-    lower = before[1].cutoff_on if len(before) > 1 else date.min
-    lines, previous, parties = [LINES.empty_table()], [LINES.empty_table()], dict[str, tuple[str, str, str, str]]()
+    reported = manifest.segments(conn, ctx.centre, ctx.run.business_date, through_run=window.after_run) if before else []
+    gatherer = Gatherer(tuple(pa.scalar(d, pa.date32()) for d in (window.lower, window.low, window.high)), bool(before))
     accounts, statuses = [ACCOUNT.arrow.empty_table()], [STATUS.arrow.empty_table()]
     for buckets in manifest.groups(known):
-        stored = line_store.known_lines(ctx.store, known, buckets)
-        stored = stored.filter(pc.not_equal(stored["outcome"], "opening"))
-        lines.append(_booked(stored, low, here["cutoff_on"]))
-        if before:
-            previous.append(_booked(stored, lower, low))
         facts = manifest.facts_of(ctx.store, known, ctx.run.business_date, buckets, frozenset())
-        parties |= _parties(facts)
+        gatherer.take(line_store.known_lines(ctx.store, known, buckets), line_store.known_lines(ctx.store, reported, buckets), facts)
         accounts.append(facts["account"])
-        statuses.append(facts["status"])
+        statuses.append(_latest(facts["status"]))
+    detail, moved = gatherer.detail(), gatherer.movements()
+    names = {int(n): str(name) for n, name in conn.execute(sa.select(f.c.file_no, f.c.name).where(f.c.centre == ctx.centre))}
     return ReportInputs(
         policy=ctx.policy,
         period=period,
         business_date=ctx.run.business_date,
-        settlement={**here, "posted_after": before[0].business_date if before else date.min},
-        lines=pa.concat_tables(lines),
-        previous_lines=pa.concat_tables(previous),
-        parties=parties,
-        file_names=dict(conn.execute(sa.select(f.c.file_no, f.c.name).where(f.c.centre == ctx.centre)).tuples().all()),
+        settlement=dict(here),
+        window=window,
+        detail=detail,
+        moved=moved,
+        changes=changes.add(gatherer.changes),
+        file_names=names,
         vouchers=vouchers.rows(conn, ctx.centre, period),
         figures=figures.annual(conn, ctx.centre, period, accounts=pa.concat_tables(accounts), statuses=pa.concat_tables(statuses)),
-        mask_name=_whole if full else masking.mask_name,
-        mask_account=_whole if full else masking.mask_account,
+        derivations=_derivations(ctx, conn, known, detail, names) if detail.num_rows <= DERIVED_LINES else None,
+        derivation_limit=DERIVED_LINES,
+        full=full,
     )
 
 
-def _whole(text: str) -> str:
-    return text
-
-
-def _booked(lines: pa.Table, after: date, through: date) -> pa.Table:
-    day = lines["booked_on"]
-    return lines.filter(pc.and_(pc.greater(day, pa.scalar(after, pa.date32())), pc.less_equal(day, pa.scalar(through, pa.date32()))))
-
-
-def _parties(facts: Facts) -> dict[str, tuple[str, str, str, str]]:
-    joined = (
-        facts["agreement"]
-        .select(["agreement_no", "contract_no", "payee_name", "payee_account"])
-        .join(facts["contract"].select(["contract_no", "bank_code", "bank_name"]), "contract_no", join_type="left outer")
+def _latest(statuses: pa.Table) -> pa.Table:
+    """The columns that the annual figures read."""
+    return pa.table(
+        {
+            field.name: statuses[field.name]
+            if field.name in ("account_no", "as_of", "balance_fen")
+            else pa.nulls(statuses.num_rows, field.type)
+            for field in STATUS.arrow
+        },
+        schema=STATUS.arrow,
     )
-    return {
-        row["agreement_no"]: (row["bank_code"] or "", row["bank_name"] or "", row["payee_name"], row["payee_account"])
-        for row in joined.to_pylist()
-    }
+
+
+def _derivations(
+    ctx: Context, conn: Connection, known: Sequence[Segment], detail: pa.Table, names: dict[int, str]
+) -> list[tuple[str, str, str, str, int | None, int, str]]:
+    """How each line of the detail came about. A line that comes out differently from what is stored says so."""
+    stored = {(r["agreement_no"], r["account_no"], r["serial_no"]): r for r in detail.select(_SHOWN).to_pylist()}
+    wanted = {key[0] for key in stored}
+    claimed = claims.held(conn, ctx.centre, ctx.run.business_date)
+    found: dict[tuple[str, str, str], tuple[str, str, str, str, int | None, int, str]] = {}
+    for buckets in manifest.groups(known):
+        facts = manifest.facts_of(ctx.store, known, ctx.run.business_date, buckets, claimed)
+        for agreement_no in facts["agreement"]["agreement_no"].to_pylist():
+            if agreement_no not in wanted:
+                continue
+            for e in explain_agreement(facts, ctx.policy, agreement_no):
+                key = (e.agreement_no, e.account_no, e.serial_no)
+                if key not in stored:
+                    continue
+                text = e.text(names)
+                if any(stored[key][n] != e.line[n] for n in ("figure_fen", "entitled_fen", "payable_fen")):
+                    text = f"【注意】按本批次的规则重算为应付 {format_yuan(e.line['payable_fen'])} 元，与已存明细不同，应查明。\n{text}"
+                found[key] = (
+                    e.agreement_no,
+                    e.serial_no,
+                    "" if e.exact is None else str(e.exact),
+                    "" if e.limit is None else str(e.limit),
+                    e.rounded_fen,
+                    e.earlier_fen,
+                    text,
+                )
+    return [found.get(key, (key[0], key[2], "", "", None, 0, "没有推导：该行的资料已不在账内")) for key in stored]
+
+
+_SHOWN = ["agreement_no", "account_no", "serial_no", "figure_fen", "entitled_fen", "payable_fen"]

@@ -1,51 +1,88 @@
-"""What a sheet is before it is a spreadsheet: labelled, typed columns and rows of plain values."""
+"""What a sheet is before it is a spreadsheet: labelled, typed columns and columnar values."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 #: text: exact text, never a formula. money: integer fen, shown as yuan with two decimals. rate: integer ppm, shown as percent.
 Kind = Literal["text", "money", "int", "date", "rate"]
 Value = str | int | date | None
 
+ARROW: dict[Kind, pa.DataType] = {"text": pa.string(), "money": pa.int64(), "int": pa.int64(), "date": pa.date32(), "rate": pa.int64()}
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: Chinese label, kind, width in characters; `total` puts its sum under the rows."""
+    """One column: Chinese label, kind, width in characters (a Chinese character is two wide); `total` puts its sum under the rows,
+    `wrap` breaks long text into lines."""
 
     label: str
     kind: Kind = "text"
     width: int = 12
     total: bool = False
+    wrap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """One sheet: title, columns, rows, notes under the title."""
+    """One sheet: title, columns, data (one Arrow column per `columns`, in their order and of their kind), notes under the title.
+
+    Labels are unique within a sheet. Text columns may be dictionary-encoded."""
 
     title: str
     columns: tuple[Column, ...]
-    rows: Sequence[tuple[Value, ...]]
+    data: pa.Table
     notes: tuple[str, ...] = ()
 
-    def total(self, label: str) -> int:
-        """Sum of a numeric column."""
-        at = [c.label for c in self.columns].index(label)
-        return sum(int(row[at]) for row in self.rows if isinstance(row[at], int))
+    def place(self, label: str) -> int:
+        """Position of a column from 0. ValueError when there is none."""
+        return [c.label for c in self.columns].index(label)
+
+    def total(self, label: str, where: Sequence[tuple[str, str]] = ()) -> int:
+        """Sum of a numeric column over the rows whose text columns have the values of `where`."""
+        values = self.data.column(self.place(label))
+        for name, wanted in where:
+            column = self.data.column(self.place(name))
+            if pa.types.is_dictionary(column.type):
+                column = column.cast(pa.string())
+            values = pc.if_else(pc.fill_null(pc.equal(column, wanted), False), values, pa.scalar(0, pa.int64()))
+        return int(pc.sum(values).as_py() or 0)
+
+    def part(self, start: int, rows: int, title: str) -> Sheet:
+        """The same sheet with `rows` of its rows from `start`, under another title."""
+        return Sheet(title, self.columns, self.data.slice(start, rows), self.notes)
+
+
+def of_rows(title: str, columns: tuple[Column, ...], rows: Sequence[Sequence[Value]], notes: tuple[str, ...] = ()) -> Sheet:
+    """A sheet of plain rows; for sheets whose size does not grow with the loans."""
+    data = pa.table([pa.array([row[i] for row in rows], ARROW[c.kind]) for i, c in enumerate(columns)], names=[c.label for c in columns])
+    return Sheet(title, columns, data, notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """The sum of a money column in the tie-out formula: `sign` 1 or -1, and only the rows whose text columns have the values of `where`."""
+
+    sign: int
+    title: str
+    label: str
+    where: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Tie:
-    """One row of the tie-out: what the ledger says, and the cells that must add up to it.
-
-    `terms` are (sign, sheet title, column label); the formula is their sum."""
+    """One row of the tie-out: what the ledger says, and the cells that must add up to it."""
 
     label: str
     ledger_fen: int
-    terms: tuple[tuple[int, str, str], ...]
+    terms: tuple[Term, ...]
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +93,7 @@ class Cover:
     facts: tuple[tuple[str, str], ...]
     totals: tuple[tuple[str, int], ...]
     warnings: tuple[str, ...]
-    signatures: tuple[str, ...] = ("制表", "复核", "审批", "日期")
+    signatures: tuple[str, ...] = ("制表", "复核", "审批")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +103,10 @@ class Book:
     cover: Cover
     sheets: tuple[Sheet, ...]
     ties: tuple[Tie, ...]
-    properties: dict[str, str] = field(default_factory=dict)
+
+    def sheet(self, title: str) -> Sheet:
+        """The sheet with that title; KeyError when there is none."""
+        for sheet in self.sheets:
+            if sheet.title == title:
+                return sheet
+        raise KeyError(title)

@@ -1,0 +1,105 @@
+"""Why this period's payable sum is not last period's: every loan falls into one class, and the classes add up (变动分析)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+#: In the order in which a class is tried; the first that fits counts.
+CLASSES = ("新增", "结清", "更正与冲正", "终止", "暂停", "恢复", "提前还款", "利率变动", "本期无还款", "正常变动")
+EXPLAINED = {
+    "新增": "上期没有明细，本期有",
+    "结清": "本期有结清业务",
+    "更正与冲正": "冲正、追回、隔离，或上期明细在出表后被更正",
+    "终止": "本期起终止，或贴息期间已满",
+    "暂停": "本期新暂缓",
+    "恢复": "上期暂缓，本期支付",
+    "提前还款": "本期或上期有部分提前还款",
+    "利率变动": "执行利率或公积金利率与上期不同",
+    "本期无还款": "上期有明细，本期没有",
+    "正常变动": "本金递减、计息天数不同等",
+}
+#: One row per class: number of loans, payable in the last period as reported then, payable in this period.
+CHANGES = pa.schema([("class", pa.string()), ("loans", pa.int64()), ("before_fen", pa.int64()), ("now_fen", pa.int64())])
+
+_UNDONE = pa.array(["reversed", "clawback", "quarantined"])
+_FLAGS = ("settled", "prepaid", "held", "paid", "stopped", "undone")
+_RATES = ("rate_ppm", "fund_rate_ppm")
+
+
+def classify(now: pa.Table, before: pa.Table, before_known_now: pa.Table) -> pa.Table:
+    """Classes of the loans of some buckets, schema `CHANGES`; classes without loans are left out.
+
+    Tables of schema `LINES`: `now` the lines of this period, `before` those of the last period as they were reported, `before_known_now`
+    the
+    same as known now. An account lies in one bucket, so the results of all bucket groups add up (`add`)."""
+    a, b, c = _per_account(before), _per_account(now), _per_account(before_known_now)
+    accounts = pc.unique(pa.concat_arrays([t["account_no"].combine_chunks() for t in (a, b, c)]))
+    if len(accounts) == 0:
+        return CHANGES.empty_table()
+    old, new, corrected = (_aligned(t, accounts) for t in (a, b, c))
+    rates_differ = np.any([old[f"{n}_{f}"] != new[f"{n}_{f}"] for n in _RATES for f in ("min", "max")], axis=0)
+    was, is_ = old["lines"] > 0, new["lines"] > 0
+    changed_since = (old["payable"] != corrected["payable"]) | (old["lines"] != corrected["lines"])
+    tests: Sequence[npt.NDArray[np.bool_]] = (
+        is_ & ~was & ~changed_since,
+        new["settled"] > 0,
+        (changed_since & (was | is_)) | (new["undone"] > 0),
+        new["stopped"] > 0,
+        (new["held"] > 0) & ~(old["held"] > 0),
+        (old["held"] > 0) & ~(new["held"] > 0) & is_,
+        (new["prepaid"] > 0) | (old["prepaid"] > 0),
+        is_ & rates_differ,
+        was & ~is_,
+        was & is_,
+    )
+    at = np.select(list(tests), list(range(len(CLASSES))), -1)
+    rows = [
+        (CLASSES[i], int((at == i).sum()), int(old["payable"][at == i].sum()), int(new["payable"][at == i].sum()))
+        for i in range(len(CLASSES))
+    ]
+    return pa.table([list(column) for column in zip(*[r for r in rows if r[1]], strict=True)] or [[]] * 4, schema=CHANGES)
+
+
+def add(parts: Sequence[pa.Table]) -> list[tuple[str, int, int, int]]:
+    """The classes of all groups, all of them, in order."""
+    sums = {name: [0, 0, 0] for name in CLASSES}
+    for row in pa.concat_tables([CHANGES.empty_table(), *parts]).to_pylist():
+        for i, name in enumerate(("loans", "before_fen", "now_fen")):
+            sums[row["class"]][i] += row[name]
+    return [(name, *values) for name, values in ((n, tuple(v)) for n, v in sums.items())]  # type: ignore[misc]
+
+
+def _per_account(lines: pa.Table) -> pa.Table:
+    outcome, kind = lines["outcome"], lines["kind"]
+    flags = {
+        "settled": pc.equal(kind, "06"),
+        "prepaid": pc.equal(kind, "03"),
+        "held": pc.equal(outcome, "hold"),
+        "paid": pc.is_in(outcome, pa.array(["pay", "stop"])),
+        "stopped": pc.or_(pc.equal(outcome, "stop"), pc.equal(lines["reason"], "WINDOW")),
+        "undone": pc.is_in(outcome, _UNDONE),
+    }
+    table = pa.table(
+        {
+            "account_no": lines["account_no"],
+            "payable": lines["payable_fen"],
+            **{name: pc.fill_null(column, False).cast(pa.int64()) for name, column in flags.items()},
+            **{name: lines[name] for name in _RATES},
+        }
+    )
+    return table.group_by("account_no", use_threads=False).aggregate(
+        [("payable", "sum"), ("payable", "count"), *((n, "max") for n in _FLAGS), *((n, f) for n in _RATES for f in ("min", "max"))]
+    )
+
+
+def _aligned(table: pa.Table, accounts: pa.Array) -> dict[str, npt.NDArray[np.int64]]:
+    """Values per account in the order of `accounts`; 0 where there is none."""
+    at = pc.index_in(accounts, table["account_no"].combine_chunks())
+    names = {"payable_sum": "payable", "payable_count": "lines", **{f"{n}_max": n for n in _FLAGS}}
+    names |= {f"{n}_{f}": f"{n}_{f}" for n in _RATES for f in ("min", "max")}
+    return {short: pc.fill_null(table[long].combine_chunks().take(at), 0).to_numpy(zero_copy_only=False) for long, short in names.items()}

@@ -1,0 +1,336 @@
+"""What the ledger says of a period: rows for sheets, and control totals that come from the tables themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from subsidy.clearing import events
+from subsidy.clearing.vouchers import month_of
+from subsidy.ledger import tables
+from subsidy.ledger.bulk import read_arrow
+from subsidy.reports import personal
+from subsidy.reports.labels import DIRECTIONS, SEVERITIES, STATES
+from subsidy.reports.sheet import Column, Sheet, of_rows
+
+#: What became of what was sent, in the words of the sheet.
+SENT_STATES = ("已付", "退汇", "失败", "未决", "待发送", "已释放")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a period's workbook covers: bookings of the bank after `low` up to `high`, runs after `after_run` up to `run_no`.
+
+    The last period: bookings after `lower` up to `low`, as its run `after_run` knew them (0: there is none)."""
+
+    centre: str
+    period: str
+    lower: date
+    low: date
+    high: date
+    after_run: int
+    run_no: int
+
+
+def _sum(conn: Connection, column: sa.ColumnElement[Any], *where: sa.ColumnElement[bool]) -> int:
+    return int(conn.execute(sa.select(sa.func.coalesce(sa.func.sum(column), 0)).where(*where)).scalar_one())
+
+
+def due_booked(conn: Connection, w: Window, which: Literal["now", "before"]) -> int:
+    """Posted up to the period's run (or the last one's) for lines that the bank booked in its window. A line's due is the sum of its
+    postings."""
+    t = tables.posting
+    low, high, run_no = (w.low, w.high, w.run_no) if which == "now" else (w.lower, w.low, w.after_run)
+    if run_no == 0:
+        return 0
+    return _sum(
+        conn,
+        t.c.amount_fen,
+        t.c.centre == w.centre,
+        t.c.kind != "opening",
+        t.c.booked_on > low,
+        t.c.booked_on <= high,
+        t.c.run_no <= run_no,
+    )
+
+
+def _corrections(w: Window) -> list[sa.ColumnElement[bool]]:
+    t = tables.posting
+    return [t.c.centre == w.centre, t.c.kind.in_(("top_up", "recovery")), t.c.run_no > w.after_run, t.c.run_no <= w.run_no]
+
+
+def corrected(conn: Connection, w: Window) -> int:
+    """Sum of the period's top-ups and recoveries."""
+    return _sum(conn, tables.posting.c.amount_fen, *_corrections(w))
+
+
+def batch_total(conn: Connection, w: Window, direction: str) -> int:
+    """Sum of the period's batches of a direction, as sent."""
+    b = tables.batch
+    return _sum(conn, b.c.amount_fen, b.c.centre == w.centre, b.c.period == w.period, b.c.direction == direction)
+
+
+def journal_sides(conn: Connection, centre: str, period: str) -> tuple[int, int]:
+    """Debits and credits of the calendar month; each summed over its accounts."""
+    j = tables.journal
+    first, after = month_of(period)
+
+    def side(account: sa.ColumnElement[Any]) -> int:
+        query = sa.select(account, sa.func.sum(j.c.amount_fen)).where(j.c.centre == centre, j.c.entry_on >= first, j.c.entry_on < after)
+        return sum(int(fen) for _, fen in conn.execute(query.group_by(account)))
+
+    return side(j.c.debit_account), side(j.c.credit_account)
+
+
+def chain_head(conn: Connection, centre: str) -> str:
+    """Hash of the journal's last block; empty before the first."""
+    t = tables.journal_block
+    return str(
+        conn.execute(sa.select(t.c.hash).where(t.c.centre == centre).order_by(t.c.block_no.desc()).limit(1)).scalar_one_or_none() or ""
+    )
+
+
+def has_block(conn: Connection, centre: str, block_hash: str) -> bool:
+    """Whether the journal's chain still contains a block."""
+    t = tables.journal_block
+    return conn.execute(sa.select(t.c.block_no).where(t.c.centre == centre, t.c.hash == block_hash)).first() is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """A settlement in its parts; `states`: (state in words, count, fen) of what goes out. Amounts in fen."""
+
+    sent_count: int
+    sent_fen: int
+    netted_fen: int
+    carried: Mapping[str, int]
+    held: Mapping[str, int]
+    states: tuple[tuple[str, int, int], ...]
+    collected_fen: int
+    receivable_fen: int
+
+
+def composition(conn: Connection, w: Window, settlement: Mapping[str, Any]) -> Composition:
+    """What was computed, in its parts: payments and netted items from their tables, carried and held by reason as the settlement stored
+    them."""
+    p, b, i, e = tables.payment, tables.batch, tables.payment_item, tables.payment_event
+    own = sa.select(b.c.batch_no).where(b.c.centre == w.centre, b.c.period == w.period)
+    last = events.last_event(w.centre, p.c.batch_no.in_(own.where(b.c.direction == "out")))
+    found = conn.execute(
+        sa.select(e.c.state, sa.func.count().label("n"), sa.func.sum(p.c.amount_fen).label("fen"))
+        .select_from(p)
+        .join(last, last.c.payment_no == p.c.payment_no)
+        .join(e, sa.and_(e.c.centre == p.c.centre, e.c.event_no == last.c.event_no))
+        .where(p.c.centre == w.centre)
+        .group_by(e.c.state)
+    ).all()
+    by: dict[str, list[int]] = {name: [0, 0] for name in SENT_STATES}
+    for row in found:
+        by[STATES[row.state]][0] += int(row.n)
+        by[STATES[row.state]][1] += int(row.fen)
+    numbers = sa.select(p.c.payment_no).where(p.c.centre == w.centre, p.c.batch_no.in_(own.where(b.c.direction != "in")))
+    detail = json.loads(settlement["detail"])
+    states = tuple((name, count, fen) for name, (count, fen) in by.items())
+    return Composition(
+        sent_count=sum(n for _, n, _ in states),
+        sent_fen=sum(fen for _, _, fen in states),
+        netted_fen=-_sum(conn, i.c.amount_fen, i.c.centre == w.centre, i.c.amount_fen < 0, i.c.payment_no.in_(numbers)),
+        carried=detail.get("carried", {}),
+        held=detail.get("held", {}),
+        states=states,
+        collected_fen=batch_total(conn, w, "in"),
+        receivable_fen=int(detail.get("receivable_fen", 0)),
+    )
+
+
+def corrections(conn: Connection, w: Window, files: Mapping[int, str]) -> Sheet:
+    """补差与追回: one row per cause of each top-up and recovery."""
+    t, c = tables.posting, tables.posting_cause
+    first = t.alias("first")
+    found = conn.execute(
+        sa.select(
+            t,
+            c.c.ordinal,
+            c.c.cause,
+            c.c.amount_fen.label("cause_fen"),
+            c.c.file_no.label("cause_file"),
+            c.c.line_no.label("cause_line"),
+            c.c.text,
+            first.c.due_fen.label("before_fen"),
+            first.c.business_date.label("before_on"),
+        )
+        .join(c, sa.and_(c.c.centre == t.c.centre, c.c.posting_no == t.c.posting_no), isouter=True)
+        .join(first, sa.and_(first.c.centre == t.c.centre, first.c.posting_no == t.c.corrects), isouter=True)
+        .where(*_corrections(w))
+        .order_by(t.c.posting_no, c.c.ordinal)
+    ).mappings()
+    columns = (
+        Column("协议编号", width=19),
+        Column("业务流水号", width=21),
+        Column("类别", width=7),
+        Column("金额", "money", 14, True),
+        Column("更正前应付", "money", 14),
+        Column("更正后应付", "money", 14),
+        Column("原因", width=40, wrap=True),
+        Column("原因文件", width=28),
+        Column("行号", "int", 7),
+        Column("记账号", "int", 8),
+        Column("更正的记账号", "int", 12),
+        Column("原记账日", "date", 11),
+        Column("入账日", "date", 11),
+        Column("规则版本", width=20),
+    )
+    rows = [
+        (
+            r["agreement_no"],
+            r["serial_no"],
+            "补差" if r["kind"] == "top_up" else "追回",
+            r["amount_fen"] if r["cause_fen"] is None else r["cause_fen"],
+            r["before_fen"],
+            r["due_fen"],
+            r["text"] or "",
+            files.get(r["cause_file"] or 0, ""),
+            r["cause_line"] or None,
+            r["posting_no"],
+            r["corrects"],
+            r["before_on"],
+            r["business_date"],
+            r["rule_version"],
+        )
+        for r in found
+    ]
+    notes = ("同一笔更正有几个原因时分行列示，金额相加即该笔更正", "“更正的记账号”指向被更正的那笔记账")
+    return of_rows("补差与追回", columns, rows, notes)
+
+
+def quarantine(conn: Connection, w: Window, on: date, files: Mapping[int, str]) -> Sheet:
+    """隔离与异常: every row that is set aside, with its age, and what the period's nights found."""
+    q, r, f, run = tables.quarantine, tables.quarantine_release, tables.finding, tables.run
+    released = sa.exists().where(r.c.centre == w.centre, r.c.quarantine_no == q.c.quarantine_no, r.c.business_date <= on)
+    fields = ("code", "file_no", "line_no", "field", "value", "what", "todo")
+    rows: list[tuple[Any, ...]] = []
+
+    def row(kind: str, x: Any, day: date) -> tuple[Any, ...]:
+        place = (files.get(x.file_no, ""), x.line_no or None, x.field, x.value)
+        return (kind, x.code, x.agreement_no, *place, x.what, x.todo, day, (on - day).days)
+
+    open_rows = (
+        sa.select(*(q.c[n] for n in fields), sa.literal("").label("agreement_no"), q.c.known_on)
+        .where(q.c.centre == w.centre, q.c.known_on <= on, ~released)
+        .order_by(q.c.quarantine_no)
+    )
+    rows += [row("隔离", x, x.known_on) for x in conn.execute(open_rows)]
+    findings = (
+        sa.select(*(f.c[n] for n in fields), f.c.agreement_no, f.c.severity, run.c.business_date)
+        .join(run, sa.and_(run.c.centre == f.c.centre, run.c.run_no == f.c.run_no))
+        .where(f.c.centre == w.centre, f.c.run_no > w.after_run, f.c.run_no <= w.run_no)
+        .order_by(f.c.finding_no)
+    )
+    rows += [row(SEVERITIES.get(x.severity, "异常"), x, x.business_date) for x in conn.execute(findings)]
+    columns = (
+        Column("类别", width=7),
+        Column("代码", width=20),
+        Column("协议编号", width=19),
+        Column("来源文件", width=26),
+        Column("行号", "int", 7),
+        Column("字段", width=16),
+        Column("值", width=18),
+        Column("说明", width=56, wrap=True),
+        Column("处理办法", width=44, wrap=True),
+        Column("发现日", "date", 11),
+        Column("已历天数", "int", 9),
+    )
+    return of_rows("隔离与异常", columns, rows, ("隔离的行没有计入贴息，原始内容已保存", f"天数截至 {on}"))
+
+
+_PAYMENTS = pa.schema(
+    [
+        *((n, pa.string()) for n in ("payment_no", "period")),
+        ("ordinal", pa.int32()),
+        *((n, pa.string()) for n in ("payee_account", "payee_name")),
+        ("amount_fen", pa.int64()),
+        *((n, pa.string()) for n in ("direction", "state")),
+        ("event_on", pa.date32()),
+        *((n, pa.string()) for n in ("code", "text", "host_serial", "replaces", "file_name")),
+    ]
+)
+
+
+def payments(conn: Connection, w: Window, on: date, full: bool) -> Sheet:
+    """回盘与退汇: the period's payments and every earlier one that is still open, with what the bank said last."""
+    p, b, e = tables.payment, tables.batch, tables.payment_event
+    last = events.last_event(w.centre)
+    query = (
+        sa.select(
+            p.c.payment_no, b.c.period, p.c.ordinal, p.c.payee_account, p.c.payee_name, p.c.amount_fen, b.c.direction, e.c.state,
+            e.c.event_on,
+            e.c.code, e.c.text, e.c.host_serial, sa.func.coalesce(p.c.replaces, ""), b.c.file_name,
+        )
+        .select_from(p)
+        .join(b, sa.and_(b.c.centre == p.c.centre, b.c.batch_no == p.c.batch_no))
+        .join(last, last.c.payment_no == p.c.payment_no)
+        .join(e, sa.and_(e.c.centre == p.c.centre, e.c.event_no == last.c.event_no))
+        .where(
+            p.c.centre == w.centre,
+            sa.or_(b.c.period == w.period, e.c.state.in_((*events.UNANSWERED, "reserved"))),
+            b.c.period <= w.period,
+        )
+        .order_by(p.c.batch_no, p.c.ordinal)
+    )  # fmt: skip
+    t = read_arrow(conn, query, _PAYMENTS)
+    waiting = pc.is_in(t["state"], pa.array([*events.UNANSWERED, "reserved"]))
+    age = pc.days_between(t["event_on"], pa.scalar(on, pa.date32()))
+    columns = (
+        Column("付款编号", width=20),
+        Column("期间", width=9),
+        Column("序号", "int", 6),
+        Column("收款账号", width=21),
+        Column("收款户名", width=16),
+        Column("金额", "money", 16, True),
+        Column("方向", width=6),
+        Column("状态", width=8),
+        Column("状态日期", "date", 11),
+        Column("响应码", width=9),
+        Column("说明", width=30),
+        Column("主机流水号", width=20),
+        Column("未决天数", "int", 9),
+        Column("替代的付款", width=20),
+        Column("付款文件", width=46),
+    )
+    data = [
+        t["payment_no"],
+        t["period"],
+        t["ordinal"].cast(pa.int64()),
+        t["payee_account"] if full else personal.mask_accounts(t["payee_account"]),
+        t["payee_name"] if full else personal.mask_names(t["payee_name"]),
+        t["amount_fen"],
+        _words(t["direction"], DIRECTIONS),
+        _words(t["state"], STATES),
+        t["event_on"],
+        t["code"],
+        t["text"],
+        t["host_serial"],
+        pc.if_else(waiting, pc.max_element_wise(age, pa.scalar(0, pa.int64())), pa.scalar(None, pa.int64())),
+        t["replaces"],
+        t["file_name"],
+    ]
+    notes = (
+        "本期付款，以及以前各期仍未决的付款",
+        "未决的付款既不算已付也不算失败，查询银行之前不会重发",
+        "退汇与失败的款项以新编号转入下一次清算",
+    )
+    return Sheet("回盘与退汇", columns, pa.table(data, names=[c.label for c in columns]), notes)
+
+
+def _words(column: pa.ChunkedArray, words: Mapping[str, str]) -> pa.ChunkedArray:
+    coded = column.combine_chunks().dictionary_encode()
+    values = pa.array([words.get(v, v) for v in coded.dictionary.to_pylist()], pa.string())
+    return pa.chunked_array([pa.DictionaryArray.from_arrays(coded.indices, values)])
