@@ -14,11 +14,11 @@ _LIMIT = NAMED + 1
 #: Newest batches that a night looks at, and as many older ones.
 _BATCHES = 4
 
-#: Which state may follow which; "" stands before the first. A netting and a write-off are confirmed without a bank. What was released or
-#: failed or came back stays so.
+#: Which state may follow which; "" stands before the first. A netting and a write-off are confirmed without a bank, and a bank may answer
+#: before a crashed publication is recorded as sent. What was released or failed or came back stays so.
 FOLLOWS: dict[str, tuple[str, ...]] = {
     "": ("reserved", "confirmed"),
-    "reserved": ("sent", "released", "confirmed"),
+    "reserved": ("sent", "released", "open", "confirmed", "failed"),
     "sent": ("sent", "open", "confirmed", "failed"),
     "open": ("sent", "open", "confirmed", "failed"),
     "confirmed": ("returned",),
