@@ -1,7 +1,8 @@
 """What the engine does, one row after the other with Decimal: the peer of the benchmarks, written as one would write it without columns.
 
-Method `ratio` or `spread` (monthly), next_january, split, pro_rata, a monthly limit, the default gates. It prepares nothing that the engine
-does not: it gets rows and dictionaries by key, ready made.
+It does the steps of the engine for method `ratio` or `spread` (monthly), next_january, split, pro_rata, a monthly limit and the gates of
+`portfolio.GATES`: domain checks, reversals, rule version, verification, status, gates, window with changes, segments, instalments in parts,
+other subsidies, limits, a whole line. Facts are turned into Python rows before the clock starts.
 """
 
 from __future__ import annotations
@@ -9,88 +10,185 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from datetime import date, timedelta
-from decimal import ROUND_HALF_UP, Decimal, localcontext
+from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from typing import Any
 
 from subsidy.facts.schema import Facts
-from subsidy.policy.model import CentrePolicy
+from subsidy.policy.model import CentrePolicy, RuleVersion, Series
 
 FEN = Decimal(1)
+FIRST_DAY, LAST_DAY = date(1990, 1, 1), date(2099, 12, 31)
+AMOUNT_LIMIT = 10**13
+#: Columns of a line that are those of the row.
+COPIED = (
+    "account_no", "bucket", "kind", "instalment", "accrual_from", "accrual_to", "due_on", "paid_on", "booked_on", "interest_fen",
+    "base_principal_fen", "rate_ppm", "file_no", "line_no",
+)  # fmt: skip
 Row = dict[str, Any]
 
 
 class World:
-    """Facts as dictionaries by key, and the series of rates; made before the clock starts."""
+    """Rows joined by key."""
 
-    def __init__(self, facts: Facts, policy: CentrePolicy) -> None:
+    def __init__(self, facts: dict[str, list[Row]], claims: frozenset[str], policy: CentrePolicy) -> None:
         self.policy = policy
-        self.agreements = {r["contract_no"]: r for r in facts["agreement"].to_pylist()}
-        self.contracts = {r["contract_no"]: r for r in facts["contract"].to_pylist()}
-        self.accounts = {r["account_no"]: r for r in facts["account"].to_pylist()}
+        self.claims = claims
+        self.agreements = {r["contract_no"]: r for r in facts["agreement"]}
+        self.contracts = {r["contract_no"]: r for r in facts["contract"]}
+        self.accounts = {r["account_no"]: r for r in facts["account"]}
+        self.openings = {r["agreement_no"]: r for r in facts["opening"]}
+        self.others = {(r["account_no"], r["serial_no"]): r["amount_fen"] for r in facts["other_subsidy"]}
+        self.changes: dict[str, list[Row]] = defaultdict(list)
+        for r in facts["change"]:
+            self.changes[r["agreement_no"]].append(r)
         self.statuses: dict[str, tuple[list[date], list[Row]]] = defaultdict(lambda: ([], []))
-        for r in facts["status"].to_pylist():
+        for r in facts["status"]:
             self.statuses[r["account_no"]][0].append(r["as_of"])
             self.statuses[r["account_no"]][1].append(r)
-        self.rows = facts["transaction"].to_pylist()
+        self.rows = facts["transaction"]
 
 
-def assess(world: World, method: str) -> list[tuple[str, str, int, int, int, str]]:
-    """(agreement, serial, figure, entitled, payable, outcome) of each row, in order of agreement, accrual end, serial."""
-    policy, rule = world.policy, world.policy.rules[0]
-    series = policy.parameters.series
+def rows_of(facts: Facts) -> dict[str, list[Row]]:
+    """Facts as Python rows."""
+    return {name: table.to_pylist() for name, table in facts.tables.items()}
+
+
+def assess(facts: dict[str, list[Row]], claims: frozenset[str], policy: CentrePolicy, method: str) -> list[tuple[Any, ...]]:
+    """One line (agreement, serial, figure, entitled, payable, outcome, and the other columns of a line) of each row, in order of account,
+    accrual end, serial."""
+    world = World(facts, claims, policy)
     lines = []
-    parts: dict[tuple[str, int], tuple[Decimal, Decimal, int]] = {}
+    parts: dict[tuple[str, int], tuple[Row, Decimal, Decimal, int]] = {}
     used: dict[tuple[str, int, int], int] = defaultdict(int)
+    lifetime: dict[str, int] = defaultdict(int)
+    reversed_rows = {(r["account_no"], r["reverses"]) for r in world.rows if r["reverses"] is not None}
+    settled = {r["account_no"]: r["accrual_to"] for r in world.rows if r["kind"] == "06" and r["reverses"] is None}
     rows = sorted(world.rows, key=lambda r: (r["account_no"], r["accrual_to"], r["serial_no"]))
     for row in rows:
         account = world.accounts[row["account_no"]]
         contract = world.contracts[account["contract_no"]]
         agreement = world.agreements[account["contract_no"]]
-        outcome = _gate(world, row, account, contract, agreement)
+        rule = policy.rules_on(row["accrual_from"])
+        opening = world.openings.get(agreement["agreement_no"])
+        changes = world.changes.get(agreement["agreement_no"], ())
+        if row["reverses"] is not None or (row["account_no"], row["serial_no"]) in reversed_rows:
+            raise NotImplementedError("the portfolio has no reversals")
+        if _problem(row, account, contract, agreement, settled):
+            raise NotImplementedError("the portfolio has no rows to quarantine")
         start = max(agreement["subsidy_start_on"], account["disbursed_on"])
-        end = _months_after(start, agreement["subsidy_months"])
-        first, last = max(row["accrual_from"], start), min(row["accrual_to"], end)
-        interest, base = Decimal(row["interest_fen"]), Decimal(row["base_principal_fen"])
-        key = (row["account_no"], row["instalment"])
-        earlier_interest, earlier_base, earlier = parts.get(key, (Decimal(0), Decimal(0), 0))
-        interest, base = interest + earlier_interest, base + earlier_base
-        tier = "LE5" if contract["term_months"] <= 60 else "GT5"
-        fund = series[("FIRST_" if agreement["home_order"] == "01" else "SECOND_") + tier]
-        days = (row["accrual_to"] - row["accrual_from"]).days
-        weighted = Decimal(0)
-        while first < last:
-            turn = min(last, date(first.year + 1, 1, 1))
-            disbursed = account["disbursed_on"]
-            seen = disbursed if first.year == disbursed.year else date(first.year - 1, 12, 31)
-            rate = fund.ppm[bisect_right(fund.effective_on, seen) - 1]
-            spread = max(0, row["rate_ppm"] - rate)
-            weighted += Decimal((turn - first).days) * Decimal(spread)
-            first = turn
-        share = Decimal(min(agreement["subsidised_principal_fen"], account["disbursed_fen"])), Decimal(account["disbursed_fen"])
-        inside = Decimal(max((last - max(row["accrual_from"], start)).days, 0))
-        if method == "ratio":
-            total = (share[0] * interest * weighted) / (share[1] * days * row["rate_ppm"])
+        months = agreement["subsidy_months"] if rule.months_limit is None else min(agreement["subsidy_months"], rule.months_limit)
+        end = _months_after(start, months)
+        for change in changes:
+            if change["kind"] in ("stop", "convert"):
+                end = min(end, change["effective_on"])
+        status = _status(world, row)
+        if row["accrual_to"] < policy.go_live:
+            outcome = "opening"
+        elif any(c["kind"] == "clawback" and c["range_from"] <= row["accrual_to"] <= c["range_to"] for c in changes):
+            outcome = "clawback"
         else:
-            total = (share[0] * base * weighted * _monthly(row, contract)) / (share[1] * days * 360 * 1_000_000)
-        limit = (share[0] * interest * inside) / (share[1] * days)
+            outcome = _gate(world, rule, row, account, contract, agreement, opening, status)
+        first, last = max(row["accrual_from"], start), min(row["accrual_to"], end)
+        inside = max((last - first).days, 0)
+        interest, base = Decimal(row["interest_fen"]), Decimal(row["base_principal_fen"])
+        earlier = 0
+        if row["kind"] in ("02", "04", "05") and row["instalment"] > 0:
+            key = (row["account_no"], row["instalment"])
+            if key in parts:
+                other, earlier_interest, earlier_base, earlier = parts[key]
+                if any(other[name] != row[name] for name in ("accrual_from", "accrual_to", "rate_ppm")):
+                    raise NotImplementedError("the portfolio has no parts that differ")
+                interest, base = interest + earlier_interest, base + earlier_base
+        tier = "LE5" if contract["term_months"] <= 60 else "GT5"
+        fund = policy.parameters.series[("FIRST_" if agreement["home_order"] == "01" else "SECOND_") + tier]
+        days = (row["accrual_to"] - row["accrual_from"]).days
+        disbursed = account["disbursed_on"]
+        fund_rate = _fund_rate(fund, disbursed, first)
+        weighted = Decimal(0)
+        day = first
+        while day < last:
+            turn = min(last, date(day.year + 1, 1, 1))
+            spread = max(0, row["rate_ppm"] - _fund_rate(fund, disbursed, day))
+            weighted += Decimal((turn - day).days) * Decimal(spread)
+            day = turn
+        bottom = Decimal(account["disbursed_fen"])
+        top = min(Decimal(agreement["subsidised_principal_fen"]), bottom)
+        if method == "ratio":
+            total = (top * interest * weighted) / (bottom * days * row["rate_ppm"])
+        else:
+            total = (top * base * weighted * _monthly(row, contract)) / (bottom * days * 360 * 1_000_000)
+        limit = (top * interest * inside) / (bottom * days)
         figure = int(min(total, limit).quantize(FEN, ROUND_HALF_UP))
-        parts[key] = (interest, base, max(earlier, figure))
+        if row["kind"] in ("02", "04", "05") and row["instalment"] > 0:
+            parts[key] = (row, interest, base, max(earlier, figure))
         figure = max(figure - earlier, 0)
-        entitled = min(figure, row["interest_fen"])
-        if outcome == "forfeit":
-            entitled = 0
-        elif rule.monthly_limit_fen is not None:
-            month = (row["account_no"], row["accrual_to"].year, row["accrual_to"].month)
-            entitled = min(entitled, max(rule.monthly_limit_fen - used[month], 0))
-            used[month] += entitled
+        entitled, reason = 0, outcome
+        if outcome in ("pay", "hold", "stop"):
+            reason = "" if outcome == "pay" else outcome
+            entitled = min(figure, max(row["interest_fen"] - world.others.get((row["account_no"], row["serial_no"]), 0), 0))
+            if entitled < figure:
+                reason = "LIMIT-OTHER"
+            if rule.monthly_limit_fen is not None:
+                month = (row["account_no"], row["accrual_to"].year, row["accrual_to"].month)
+                left = max(rule.monthly_limit_fen - used[month], 0)
+                if left < entitled:
+                    entitled, reason = left, "LIMIT-MONTH"
+                used[month] += entitled
+            if rule.lifetime_limit_fen is not None:
+                left = max(rule.lifetime_limit_fen - lifetime[row["account_no"]], 0)
+                if left < entitled:
+                    entitled, reason = left, "LIMIT-LIFE"
+            lifetime[row["account_no"]] += entitled
         payable = entitled if outcome in ("pay", "stop") else 0
-        lines.append((agreement["agreement_no"], row["serial_no"], figure, entitled, payable, outcome))
+        if outcome == "pay" and figure == 0:
+            reason = "NO-INTEREST" if row["interest_fen"] == 0 else "WINDOW" if inside == 0 else "NO-SPREAD" if weighted == 0 else ""
+        own = [row[name] for name in COPIED]
+        head = (agreement["agreement_no"], row["serial_no"], figure, entitled, payable, outcome)
+        lines.append((*head, *own, fund_rate, days, inside, method, reason, rule.version_id, -1, -1, -1))
     return lines
 
 
-def _gate(world: World, row: Row, account: Row, contract: Row, agreement: Row) -> str:
-    check = world.policy.rules[0].verification
+def _problem(row: Row, account: Row, contract: Row, agreement: Row, settled: dict[str, date]) -> str:
+    if row["kind"] not in ("02", "03", "04", "05", "06"):
+        return "ROW-KIND" if row["interest_fen"] else ""
+    for name in ("accrual_from", "accrual_to", "due_on", "paid_on", "booked_on"):
+        if not FIRST_DAY <= row[name] <= LAST_DAY:
+            return "DATE-DOMAIN"
+    for name in ("principal_repaid_fen", "base_principal_fen"):
+        if not 0 <= row[name] <= AMOUNT_LIMIT:
+            return "AMOUNT-DOMAIN"
+    if row["balance_after_fen"] is not None and not 0 <= row["balance_after_fen"] <= AMOUNT_LIMIT:
+        return "AMOUNT-DOMAIN"
+    if row["interest_fen"] < 0:
+        return "NEGATIVE-INTEREST"
+    if row["interest_fen"] != 0:
+        if row["accrual_to"] <= row["accrual_from"]:
+            return "NO-DAYS"
+        if row["base_principal_fen"] <= 0:
+            return "NO-PRINCIPAL"
+        if not 0 < row["rate_ppm"] <= 1_000_000:
+            return "RATE-DOMAIN"
+    if account["disbursed_fen"] <= 0 or agreement["subsidised_principal_fen"] < 0:
+        return "LOAN-DOMAIN"
+    if row["account_no"] in settled and row["accrual_to"] > settled[row["account_no"]]:
+        return "AFTER-SETTLEMENT"
+    if row["instalment"] > contract["term_months"]:
+        return "ABOVE-TERM"
+    return ""
+
+
+def _status(world: World, row: Row) -> Row | None:
+    days, statuses = world.statuses[row["account_no"]]
+    place = bisect_right(days, row["due_on"])
+    return statuses[place - 1] if place else None
+
+
+def _gate(
+    world: World, rule: RuleVersion, row: Row, account: Row, contract: Row, agreement: Row, opening: Row | None, status: Row | None
+) -> str:
+    check = rule.verification
+    terms = world.policy.settlement_on(row["accrual_from"])
     verified = (
         contract["loan_kind"] in check.loan_kinds
         and contract["repayment_method"] in check.repayment_methods
@@ -98,21 +196,26 @@ def _gate(world: World, row: Row, account: Row, contract: Row, agreement: Row) -
         and account["disbursed_fen"] <= contract["amount_fen"]
         and account["term_months"] == contract["term_months"]
         and agreement["centre_code"] == world.policy.code
-        and agreement["payee_kind"] == "01"
-        and abs(account["rate_ppm"] - contract["rate_ppm"]) <= check.rate_tolerance_ppm
+        and agreement["payee_kind"] == ("01" if terms.payee == "borrower" else "02")
+        and (contract["signed_on"] < world.policy.go_live or abs(account["rate_ppm"] - contract["rate_ppm"]) <= check.rate_tolerance_ppm)
+        and (check.maximum_amount_fen is None or contract["amount_fen"] <= check.maximum_amount_fen)
     )
+    run = status["overdue_run"] if status is not None else opening["overdue_run"] if opening is not None else 0
+    total = status["overdue_total"] if status is not None else opening["overdue_total"] if opening is not None else 0
+    loan_status = status["loan_status"] if status is not None else "normal"
     if not verified:
         return "hold"
-    days, statuses = world.statuses[row["account_no"]]
-    place = bisect_right(days, row["due_on"])
-    status = statuses[place - 1] if place else None
-    if status is not None and status["overdue_total"] >= 6:
+    if agreement["agreement_no"] in world.claims:
+        return "hold"
+    if account["disbursed_on"] < world.policy.go_live and opening is None:
+        return "hold"
+    if total >= 6:
         return "stop"
-    if status is not None and status["overdue_run"] >= 3:
+    if run >= 3:
         return "hold"
     if (row["paid_on"] - row["due_on"]).days > 30:
         return "forfeit"
-    if status is not None and status["loan_status"] == "written_off":
+    if loan_status == "written_off":
         return "stop"
     return "pay"
 
@@ -135,35 +238,45 @@ def _monthly(row: Row, contract: Row) -> int:
     return int(30 * months + (first - start).days + (end - last).days)
 
 
-def shadow(balance: int, rate_ppm: int, term: int) -> list[tuple[int, int]]:
-    """(interest, principal) in fen of each instalment of a shadow loan, equal instalments at one rate, periods of full months.
+def shadow(loan: Row, fund: Series, exact: bool) -> list[tuple[int, int]]:
+    """(interest, principal) in fen of each instalment of one shadow loan: equal instalments, next_january, split, nothing prepaid.
 
-    28 digits are not enough for half-up of an annuity in every case, and nothing tells when they are not."""
-    with localcontext() as context:
-        context.rounding = ROUND_HALF_UP
-        monthly = Decimal(rate_ppm) / 12_000_000
-        left = Decimal(balance)
-        growth = (1 + monthly) ** term
-        annuity = (left * monthly * growth / (growth - 1)).quantize(FEN)
-        out = []
-        for number in range(1, term + 1):
-            interest = (left * monthly).quantize(FEN)
-            principal = left if number == term else annuity - interest
-            out.append((int(interest), int(principal)))
-            left -= principal
-        return out
-
-
-def shadow_exact(balance: int, rate_ppm: int, term: int) -> list[tuple[int, int]]:
-    """The same by fractions."""
-    monthly = Fraction(rate_ppm, 12_000_000)
-    growth = (1 + monthly) ** term
-    half = Fraction(1, 2)
-    annuity = int(balance * monthly * growth / (growth - 1) + half)
-    left, out = balance, []
-    for number in range(1, term + 1):
-        interest = int(left * monthly + half)
-        principal = left if number == term else annuity - interest
+    `loan`: balance, term, due_day, disbursed_on. With `exact` by fractions, else by Decimal, whose 28 digits are not enough for every
+    annuity; nothing tells when they are not.
+    """
+    number: Any = Fraction if exact else Decimal
+    balance, term, due_day, disbursed = loan["balance"], loan["term"], loan["due_day"], loan["disbursed_on"]
+    first_of_month = disbursed.replace(day=1)
+    start, before, annuity, out = disbursed, None, 0, []
+    for k in range(1, term + 1):
+        due = _months_after(first_of_month, k).replace(day=due_day)
+        rate = _fund_rate(fund, disbursed, start)
+        total, day = 0, start
+        while day < due:
+            turn = min(due, date(day.year + 1, 1, 1))
+            total += (turn - day).days * _fund_rate(fund, disbursed, day)
+            day = turn
+        days = (due - start).days
+        if rate != before:
+            monthly = number(rate) / 12_000_000
+            growth = (1 + monthly) ** (term - k + 1)
+            annuity = _rounded(balance * monthly * growth / (growth - 1))
+            before = rate
+        month_interest = _rounded(number(balance * total) / (days * 12_000_000))
+        principal = balance if k == term else annuity - month_interest
+        interest = _rounded(number(balance * total * _monthly({"accrual_from": start, "accrual_to": due}, loan)) / (days * 360_000_000))
         out.append((interest, principal))
-        left -= principal
+        balance -= principal
+        start = due
     return out
+
+
+def _fund_rate(fund: Series, disbursed: date, day: date) -> int:
+    seen = disbursed if day.year == disbursed.year else date(day.year - 1, 12, 31)
+    return fund.ppm[bisect_right(fund.effective_on, seen) - 1]
+
+
+def _rounded(value: Any) -> int:
+    if isinstance(value, Decimal):
+        return int(value.quantize(FEN, ROUND_HALF_UP))
+    return int(value + Fraction(1, 2))

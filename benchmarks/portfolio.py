@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from subsidy.calendar import add_months, day_number
 from subsidy.facts.schema import META, TABLES, Facts
+from subsidy.policy import CentrePolicy, load_centre
+from subsidy.policy.conditions import parse
+from subsidy.policy.model import Gate, Outcome, Source
 
 CENTRE_CODE = "330100000000000"
 #: Every how many loans one pays in two parts, prepays, or pays late.
@@ -20,7 +25,7 @@ Columns = dict[str, Any]
 
 
 def facts(loans: int, months: int = 10, statuses: bool = True) -> Facts:
-    """`loans` loans disbursed through 2024 and 2025 with `months` instalments each from September 2025 on, in the order of the store (by key)."""
+    """`loans` loans disbursed through 2024 and 2025 with `months` instalments each from September 2025 on, ordered as the store does."""
     rng = np.random.default_rng(20260901)
     number = np.arange(loans)
     due_day = rng.integers(1, 29, loans)
@@ -38,28 +43,64 @@ def facts(loans: int, months: int = 10, statuses: bool = True) -> Facts:
     k_first = (first - _month(disbursed_on)).astype(np.int32)
     tables = {
         "agreement": {
-            "agreement_no": names["agreement_no"], "contract_no": names["contract_no"], "centre_code": CENTRE_CODE, "subsidised_principal_fen": subsidised,
-            "home_order": _choice(rng.random(loans) < 0.2, "02", "01"), "signed_on": disbursed_on - 10, "subsidy_start_on": disbursed_on, "subsidy_months": 360,
-            "payee_account": names["account_no"], "payee_name": "测试", "payee_bank_no": "105331000001", "payee_kind": "01",
+            "agreement_no": names["agreement_no"],
+            "contract_no": names["contract_no"],
+            "centre_code": CENTRE_CODE,
+            "subsidised_principal_fen": subsidised,
+            "home_order": _choice(rng.random(loans) < 0.2, "02", "01"),
+            "signed_on": disbursed_on - 10,
+            "subsidy_start_on": disbursed_on,
+            "subsidy_months": 360,
+            "payee_account": names["account_no"],
+            "payee_name": "测试",
+            "payee_bank_no": "105331000001",
+            "payee_kind": "01",
         },
         "contract": {
-            "contract_no": names["contract_no"], "house_contract_no": _texts("GF", number), "bank_name": "建设银行", "bank_code": "105", "due_day": due_day,
-            "repayment_method": "01", "amount_fen": amount, "loan_kind": "03", "term_months": 360, "rate_ppm": rate, "agreed_disbursement_on": disbursed_on,
-            "maturity_on": add_months(disbursed_on, 360), "borrower_name": "测试", "borrower_id_kind": "01", "borrower_id_no": "330100199001010000",
+            "contract_no": names["contract_no"],
+            "house_contract_no": _texts("GF", number),
+            "bank_name": "建设银行",
+            "bank_code": "105",
+            "due_day": due_day,
+            "repayment_method": "01",
+            "amount_fen": amount,
+            "loan_kind": "03",
+            "term_months": 360,
+            "rate_ppm": rate,
+            "agreed_disbursement_on": disbursed_on,
+            "maturity_on": add_months(disbursed_on, 360),
+            "borrower_name": "测试",
+            "borrower_id_kind": "01",
+            "borrower_id_no": "330100199001010000",
             "signed_on": disbursed_on - 10,
         },
         "account": {
-            "account_no": names["account_no"], "contract_no": names["contract_no"], "disbursed_fen": amount, "disbursed_on": disbursed_on, "balance_fen": amount,
-            "rate_ppm": rate, "term_months": 360, "settled_on": None, "overdue_total": 0,
+            "account_no": names["account_no"],
+            "contract_no": names["contract_no"],
+            "disbursed_fen": amount,
+            "disbursed_on": disbursed_on,
+            "balance_fen": amount,
+            "rate_ppm": rate,
+            "term_months": 360,
+            "settled_on": None,
+            "overdue_total": 0,
         },
         "transaction": _transactions(rng, names["account_no"], amount, rate, disbursed_on, due_day, k_first, first, months),
         "status": _statuses(rng, names["account_no"], due_day, first, months) if statuses else {},
-    }  # fmt: skip
+    }
     return Facts({name: _table(name, tables.get(name, {})) for name in TABLES})
 
 
 def _transactions(
-    rng: np.random.Generator, account_no: Any, amount: Any, rate: Any, disbursed_on: Any, due_day: Any, k_first: Any, first: int, months: int
+    rng: np.random.Generator,
+    account_no: Any,
+    amount: Any,
+    rate: Any,
+    disbursed_on: Any,
+    due_day: Any,
+    k_first: Any,
+    first: int,
+    months: int,
 ) -> Columns:
     loans = len(amount)
     loan = np.repeat(np.arange(loans), months)
@@ -76,9 +117,17 @@ def _transactions(
     kind[late] = 4
     paid_on[late] += rng.integers(1, 40, int(late.sum()))
     columns = {
-        "loan": loan, "serial": serial, "kind": kind, "paid_on": paid_on, "principal": principal, "interest": interest, "instalment": k_first[loan] + step,
-        "accrual_from": accrual_from, "accrual_to": accrual_to, "base": base,
-    }  # fmt: skip
+        "loan": loan,
+        "serial": serial,
+        "kind": kind,
+        "paid_on": paid_on,
+        "principal": principal,
+        "interest": interest,
+        "instalment": k_first[loan] + step,
+        "accrual_from": accrual_from,
+        "accrual_to": accrual_to,
+        "base": base,
+    }
     parts = np.flatnonzero(rng.integers(0, PARTS, len(loan)) == 0)
     second = {name: values[parts].copy() for name, values in columns.items()}
     for name in ("principal", "interest", "base"):
@@ -90,12 +139,25 @@ def _transactions(
     order = np.lexsort((columns["serial"], columns["loan"]))
     c = {name: values[order] for name, values in columns.items()}
     return {
-        "account_no": account_no.take(pa.array(c["loan"])), "serial_no": _texts("S", c["serial"], 6), "kind": _choice(c["kind"] == 4, "04", "02"),
-        "paid_on": c["paid_on"], "bank_code": "105", "amount_fen": c["principal"] + c["interest"], "principal_repaid_fen": c["principal"],
-        "interest_fen": c["interest"], "penalty_fen": 0, "instalment": c["instalment"], "booked_on": c["paid_on"], "accrual_from": c["accrual_from"],
-        "accrual_to": c["accrual_to"], "base_principal_fen": c["base"], "rate_ppm": rate[c["loan"]], "due_on": c["accrual_to"], "reverses": None,
+        "account_no": account_no.take(pa.array(c["loan"])),
+        "serial_no": _texts("S", c["serial"], 6),
+        "kind": _choice(c["kind"] == 4, "04", "02"),
+        "paid_on": c["paid_on"],
+        "bank_code": "105",
+        "amount_fen": c["principal"] + c["interest"],
+        "principal_repaid_fen": c["principal"],
+        "interest_fen": c["interest"],
+        "penalty_fen": 0,
+        "instalment": c["instalment"],
+        "booked_on": c["paid_on"],
+        "accrual_from": c["accrual_from"],
+        "accrual_to": c["accrual_to"],
+        "base_principal_fen": c["base"],
+        "rate_ppm": rate[c["loan"]],
+        "due_on": c["accrual_to"],
+        "reverses": None,
         "balance_after_fen": None,
-    }  # fmt: skip
+    }
 
 
 def _statuses(rng: np.random.Generator, account_no: Any, due_day: Any, first: int, months: int) -> Columns:
@@ -104,17 +166,32 @@ def _statuses(rng: np.random.Generator, account_no: Any, due_day: Any, first: in
     as_of = _on(first + np.tile(np.arange(months), loans) - 1, np.full(len(loan), 28))
     run = np.where(rng.integers(0, 60, len(loan)) == 0, rng.integers(1, 5, len(loan)), 0)
     return {
-        "account_no": account_no.take(pa.array(loan)), "as_of": as_of, "balance_fen": 0, "overdue_run": run, "overdue_total": run, "contribution_status": "01",
+        "account_no": account_no.take(pa.array(loan)),
+        "as_of": as_of,
+        "balance_fen": 0,
+        "overdue_run": run,
+        "overdue_total": run,
+        "contribution_status": "01",
         "loan_status": _choice(run > 0, "overdue", "normal"),
-    }  # fmt: skip
+    }
 
 
 def _table(name: str, columns: Columns) -> pa.Table:
     fact = TABLES[name]
     rows = max((len(v) for v in columns.values() if not isinstance(v, (str, int)) and v is not None), default=0)
-    meta = {"bucket": 0, "known_on": day_number(date(2026, 9, 1)), "file_no": 1, "line_no": np.arange(1, rows + 1), "occurrence": 0, "withdrawn": False}
-    return pa.Table.from_arrays([_array(columns.get(c.name), c.type, rows) for c in fact.arrow if c.name not in META.names]
-                                + [_array(meta[c.name], c.type, rows) for c in META], schema=fact.arrow)  # fmt: skip
+    meta = {
+        "bucket": 0,
+        "known_on": day_number(date(2026, 9, 1)),
+        "file_no": 1,
+        "line_no": np.arange(1, rows + 1),
+        "occurrence": 0,
+        "withdrawn": False,
+    }
+    return pa.Table.from_arrays(
+        [_array(columns.get(c.name), c.type, rows) for c in fact.arrow if c.name not in META.names]
+        + [_array(meta[c.name], c.type, rows) for c in META],
+        schema=fact.arrow,
+    )
 
 
 def _array(values: Any, kind: pa.DataType, rows: int) -> pa.Array:
@@ -147,6 +224,48 @@ def _on(month: Any, day: Any) -> Any:
     return np.asarray(month).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) + np.asarray(day) - 1
 
 
-def rules_folder() -> Path:
-    """The shipped centre folders, whose rates the benchmarks use."""
-    return Path(__file__).resolve().parent.parent / "rules"
+def policy(method: str) -> CentrePolicy:
+    """Hangzhou's policy with `method`, monthly periods, a monthly limit and five gates, in force all the time."""
+    shipped = load_centre(Path(__file__).resolve().parent.parent / "rules", "hangzhou")
+    rule = replace(
+        shipped.rules[0],
+        effective_from=date(2000, 1, 1),
+        effective_to=None,
+        method=cast(Any, method),
+        day_count="monthly",
+        rate_cap=(),
+        monthly_limit_fen=60_000,
+        suspension=None,
+        gates=tuple(Gate(parse(t), t, o, r, r, Source("assumed")) for t, o, r in GATES),
+        verification=replace(shipped.rules[0].verification, loan_kinds=("03",)),
+    )
+    return replace(shipped, rules=(rule,), go_live=date(2000, 1, 1))
+
+
+#: The gates that `decimal_loop` asks as well.
+GATES: tuple[tuple[str, Outcome, str], ...] = (
+    ("not verified", "hold", "UNVERIFIED"),
+    ("duplicate_claim", "hold", "DUPLICATE"),
+    ("opening_missing", "hold", "OPENING-MISSING"),
+    ("overdue_total >= 6", "stop", "OVERDUE-6"),
+    ("overdue_run >= 3", "hold", "OVERDUE-3"),
+    ("days_late > 30", "forfeit", "LATE"),
+    ('loan_status == "written_off"', "stop", "WRITTEN-OFF"),
+    ("true", "pay", "PAY"),
+)
+
+
+def part(whole: Facts, start: int, loans: int) -> Facts:
+    """The facts of `loans` accounts from number `start` on."""
+    accounts = whole["account"].slice(start, loans)
+    numbers, contracts = accounts["account_no"].combine_chunks(), accounts["contract_no"].combine_chunks()
+    tables = dict(whole.tables)
+    for name, key, values in (
+        ("agreement", "contract_no", contracts),
+        ("contract", "contract_no", contracts),
+        ("account", "account_no", numbers),
+        ("transaction", "account_no", numbers),
+        ("status", "account_no", numbers),
+    ):
+        tables[name] = whole[name].filter(pc.is_in(whole[name][key], value_set=values))
+    return Facts(tables)

@@ -11,6 +11,7 @@ from subsidy.entitlement.codes import Problem
 from subsidy.entitlement.columns import FAR, NO_DAY, Bool, Index, Int32, Int64
 from subsidy.entitlement.dates import due_date, month_of, place
 from subsidy.entitlement.domain import UNREADABLE, live
+from subsidy.entitlement.duedays import nominal_month
 from subsidy.entitlement.frame import PREPAYMENT, SETTLEMENT
 from subsidy.entitlement.parts import Parts
 from subsidy.entitlement.status import Statuses
@@ -151,8 +152,9 @@ def _next_due(book: Book, order: Index, inst: Bool, pre: Index, first: Index, st
     has = last >= first[:-1][who]
     known = order[_first_where(inst, loan, len(loans))[who]]
     numbered = _first_where(inst, loan, len(loans))[who] >= 0
-    one = np.where(numbered, month_of(rows.due_on[known]) - (rows.instalment[known] - 1), month_of(loans.disbursed_on[who]) + 1)
-    month = np.where(has, month_of(rows.due_on[order[np.maximum(last, 0)]]) + 1, one)
+    by_row = nominal_month(rows.due_on[known], due_day) - (rows.instalment[known] - 1)
+    one = np.where(numbered, by_row, month_of(loans.disbursed_on[who]) + 1)
+    month = np.where(has, nominal_month(rows.due_on[order[np.maximum(last, 0)]], due_day) + 1, one)
     # With an opening and no instalment before: what fell due after the TX02 that gives the balance; nothing is missing when the balance was
     # counted back from the first instalment.
     since = status_day[who] + np.int32(1)

@@ -35,6 +35,10 @@ class Changes:
 def changes_of(facts: Facts, loans: Loans) -> Changes:
     """All changes whose agreement is in the book. One without an effective day has no effect (see `findings`)."""
     table = facts["change"]
+    if not table.num_rows:
+        none = np.empty(0, np.int32)
+        code = np.empty(0, np.uint8)
+        return Changes(np.empty(0, np.intp), none, none, code, none, none, none, code)
     loan = lookup(array_of(table, "agreement_no"), loans.agreement_no) - 1
     effective_on = integers(table, "effective_on", np.int32, NO_DAY)
     known = np.flatnonzero((loan >= 0) & (effective_on != NO_DAY))

@@ -24,10 +24,9 @@ FAR = 2**31 - 1
 def array_of(table: pa.Table, name: str) -> pa.Array:
     """Column `name` of a table as one Arrow array."""
     column = table.column(name)
-    chunks = column.chunks
-    if len(chunks) == 1:
-        return chunks[0]
-    return column.combine_chunks() if chunks else pa.array([], column.type)
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return column.combine_chunks() if column.num_chunks else pa.array([], column.type)
 
 
 def integers(table: pa.Table, name: str, dtype: type, fill: int = 0) -> npt.NDArray[Any]:
@@ -94,3 +93,10 @@ def text_rank(values: pa.Array, at: npt.NDArray[np.integer[Any]]) -> Index:
     """Rank by code points of the texts at the positions `at`; equal texts have equal ranks."""
     taken = values.take(pa.array(at))
     return np.asarray(pc.rank(taken, tiebreaker="dense").to_numpy()).astype(np.intp)
+
+
+def in_text_order(values: pa.Array, at: Index, before: Bool) -> bool:
+    """Whether the texts at the positions `at` ascend wherever `before` (one shorter than `at`) says that two neighbours belong together."""
+    pairs = np.flatnonzero(before)
+    left, right = values.take(pa.array(at[pairs])), values.take(pa.array(at[pairs + 1]))
+    return bool(pc.all(pc.less(left, right)).as_py())

@@ -24,8 +24,8 @@ _NEXT_JANUARY = first_of_month((_YEARS + 1) * 12).astype(np.int32)
 #: 30/360 day number: differences of it are the 30/360 days of a period.
 _THIRTY = (_MONTH * 30 + np.minimum(_ALL - first_of_month(_MONTH) + 1, 30)).astype(np.int32)
 _FIRST_MONTH = int(_MONTH[0])
-#: Two years beyond the domain: a due date may be computed that no row has yet.
-_MONTH_NUMBERS = np.arange(_FIRST_MONTH, int(_MONTH[-1]) + 25, dtype=np.int64)
+#: Far beyond the domain: the end of a window, or a due date that no row has yet.
+_MONTH_NUMBERS = np.arange(_FIRST_MONTH, int(_MONTH[-1]) + 12 * 200 + 2, dtype=np.int64)
 _MONTH_START = first_of_month(_MONTH_NUMBERS).astype(np.int32)
 _MONTH_LENGTH = (first_of_month(_MONTH_NUMBERS + 1) - first_of_month(_MONTH_NUMBERS)).astype(np.int32)
 
@@ -57,6 +57,12 @@ def due_date(month: Int32, due_day: Int32) -> Int32:
     """The due day of each month, or the last day of a shorter month."""
     at = np.clip(month - np.int32(_FIRST_MONTH), 0, len(_MONTH_START) - 1)
     return np.asarray(_MONTH_START[at] + np.minimum(due_day, _MONTH_LENGTH[at]) - np.int32(1))
+
+
+def months_later(days: Int32, months: Int32) -> Int32:
+    """The same day some calendar months later, or the last day of a shorter month. As `subsidy.calendar.add_months`, by tables."""
+    month = month_of(days)
+    return due_date(month + months, days - _MONTH_START[month - _FIRST_MONTH] + np.int32(1))
 
 
 def monthly_360ths(start: Int32, end: Int32, due_day: Int32) -> Int32:

@@ -258,8 +258,8 @@ def _shadow_columns(working: Working) -> tuple[Int64, Int64, Int64]:
 
 
 def _names(numbers: npt.NDArray[np.integer], names: list[str]) -> pa.Array:
-    present = np.flatnonzero(np.bincount(numbers, minlength=1)) if len(numbers) else np.zeros(1, np.intp)
-    if len(present) == 1:
-        return pa.repeat(pa.scalar(names[int(present[0])], pa.string()), len(numbers))
+    if not len(numbers) or numbers.min() == numbers.max():
+        only = names[int(numbers[0])] if len(numbers) else ""
+        return pa.repeat(pa.scalar(only, pa.string()), len(numbers))
     codes = pa.array(numbers.astype(np.int32))
     return pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string())).cast(pa.string())

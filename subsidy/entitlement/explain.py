@@ -19,7 +19,7 @@ from subsidy.calendar import date_of
 from subsidy.entitlement.codes import REASONS
 from subsidy.entitlement.columns import NO_DAY, array_of
 from subsidy.entitlement.engine import Working, lines_of, work
-from subsidy.entitlement.gates import GateFacts
+from subsidy.entitlement.gates import GateFacts, gate_value
 from subsidy.entitlement.rates import SERIES
 from subsidy.entitlement.segments import NO_CAP
 from subsidy.entitlement.shadows import whose_of
@@ -423,7 +423,7 @@ class _Row:
         items = [Item(f"第 {number + 1} 条命中", gate_text(gate), source_text(gate.source))]
         read = dict.fromkeys(name for g in self.rule.gates[: number + 1] for name in sorted(facts_read(g.condition)))
         for name in read:
-            items.append(Item(GATE_FACTS[name][1], fact_value(name, facts[name][0])))
+            items.append(Item(GATE_FACTS[name][1], fact_value(name, gate_value(name, facts[name][0]))))
         status = int(self.working.sight.status[self.row])
         if status >= 0:
             at = int(self.working.sight.statuses.source[status])

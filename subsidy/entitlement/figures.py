@@ -59,7 +59,7 @@ class Inputs:
         rows = book.rows
         self.book, self.rule, self.at = book, rule, at
         # The positions ascend: as many as rows are all rows, which need no gathering.
-        pick: Index | slice = slice(None) if len(at) == len(rows) else at
+        self.pick = pick = slice(None) if len(at) == len(rows) else at
         self.loan = rows.loan[pick]
         self.interest, self.principal, self.base = parts.interest[pick], parts.principal[pick], parts.base[pick]
         self.rate = rows.rate[pick]
@@ -168,11 +168,11 @@ def _plain_rows(out: Figures, given: Inputs, share: Share, rates: FundRates, tra
     unknown = (fund < 0) | (cap < 0)
     if unknown.any():
         _quarantine(given.book, at[unknown])
-    out.fund_rate[at] = fund
+    out.fund_rate[given.pick] = fund
     weighted = spread_days(rule, rates, given.periods, np.minimum(given.rate, cap), fund, None if trace is None else trace.pieces(at))
     if unknown.any():
         weighted[unknown] = 0
-    out.no_spread[at] = weighted == 0
+    out.no_spread[given.pick] = weighted == 0
     if method == "ratio":
         # The spread never exceeds the commercial rate, so the limit w·I·(days inside / n) holds by itself.
         _finish(out, given, share, (share.numerator, given.interest, weighted), (share.denominator, given.days, given.rate), False, trace)
@@ -221,7 +221,7 @@ def _finish(
     if limited:
         limit = ((share.numerator, given.interest, given.inside), (share.denominator, given.days))
         figure = np.minimum(figure, muldiv_round(*limit))
-    out.figure[given.at] = figure
+    out.figure[given.pick] = figure
     if trace is not None:
         trace.share(given.at, share.numerator, share.denominator)
         trace.fraction(given.at, numerators, denominators)

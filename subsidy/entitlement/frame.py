@@ -10,7 +10,21 @@ import pyarrow.compute as pc
 
 from subsidy.entitlement.book import AMOUNT_LIMIT_FEN, NO_BALANCE, TERM_LIMIT_MONTHS, Book, Loans, Rows
 from subsidy.entitlement.codes import Problem
-from subsidy.entitlement.columns import NO_DAY, Bool, Index, Int32, Int64, UInt8, array_of, codes, integers, lookup, present, text_rank
+from subsidy.entitlement.columns import (
+    NO_DAY,
+    Bool,
+    Index,
+    Int32,
+    Int64,
+    UInt8,
+    array_of,
+    codes,
+    in_text_order,
+    integers,
+    lookup,
+    present,
+    text_rank,
+)
 from subsidy.entitlement.dates import FIRST_DAY, LAST_DAY, next_january
 from subsidy.entitlement.rates import Whose, series_of
 from subsidy.entitlement.reversals import reversals_of
@@ -174,16 +188,19 @@ def _rows(facts: Facts, loans: Loans, loans_by_account: tuple[Int32, Int32, Int3
         base=col("base_principal_fen", np.int64, 0),
         rate=col("rate_ppm", np.int64, 0),
         balance_after=col("balance_after_fen", np.int64, NO_BALANCE),
-        reversed=(proper | undone)[source],
-        reversal=naming[source],
+        reversed=np.zeros(len(source), bool),
+        reversal=np.zeros(len(source), bool),
         problem=np.zeros(len(source), np.uint8),
     )
+    if naming.any():
+        rows.reversed, rows.reversal = (proper | undone)[source], naming[source]
+        rows.problem[rows.reversal & ~rows.reversed] = Problem.BAD_REVERSAL
     missing = np.zeros(len(account), bool)
     for name in _REQUIRED:
         if array_of(table, name).null_count:
             missing |= ~present(table, name)
-    rows.problem[naming[source] & ~rows.reversed] = Problem.BAD_REVERSAL
-    rows.problem[missing[source]] = Problem.FACT_MISSING
+    if missing.any():
+        rows.problem[missing[source]] = Problem.FACT_MISSING
     return rows, np.flatnonzero(account < 0)
 
 
@@ -196,15 +213,16 @@ def _sorted(table: pa.Table, source: Index, loan: Index, accrual_to: Int32) -> I
         return None
     order = np.arange(len(key)) if ordered else _by_runs(loan, key)
     key = key[order]
-    tied = np.zeros(len(key) + 1, bool)
-    tied[1:-1] = key[1:] == key[:-1]
-    places = np.flatnonzero(tied[:-1] | tied[1:])
-    if len(places):
-        at = source[order[places]]
-        ranks = text_rank(array_of(table, "serial_no"), at)
-        accounts = text_rank(array_of(table, "account_no"), at)
-        order[places] = order[places][np.lexsort((accounts, ranks, key[places]))]
-    return None if ordered and (np.diff(order) > 0).all() else order
+    same = key[1:] == key[:-1]
+    # The store hands out accounts by serial number, so neighbours are mostly in order; equal serial numbers are of several accounts.
+    serials = array_of(table, "serial_no")
+    if not same.any() or in_text_order(serials, source[order], same):
+        return None if ordered else order
+    tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
+    at = source[order[tied]]
+    accounts = text_rank(array_of(table, "account_no"), at)
+    order[tied] = order[tied][np.lexsort((accounts, text_rank(serials, at), key[tied]))]
+    return order
 
 
 def _by_runs(loan: Index, key: Int64) -> Index:

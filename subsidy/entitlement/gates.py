@@ -14,13 +14,40 @@ from subsidy.entitlement.columns import Bool, Index, Int32
 from subsidy.entitlement.frame import KINDS
 from subsidy.entitlement.status import CONTRIBUTION_CODES, STATUSES, Statuses
 from subsidy.policy.conditions import evaluate
-from subsidy.policy.model import Gate
+from subsidy.policy.model import Condition, Gate
 
-_KIND_TEXT = np.array(["", *KINDS])
-_CONTRIBUTION_TEXT = np.array(["", *CONTRIBUTION_CODES])
-_STATUS_TEXT = np.array(["", *STATUSES])
-_METHOD_TEXT = np.array(["", "01", "02", "03", "04", "99"])
-_PAIR_TEXT = np.array(["", "01", "02"])
+#: Code facts are compared as numbers: 1 + position in these lists, 0 for any other code.
+CODES: dict[str, tuple[str, ...]] = {
+    "transaction_kind": KINDS,
+    "contribution_status": CONTRIBUTION_CODES,
+    "loan_status": STATUSES,
+    "repayment_method": ("01", "02", "03", "04", "99"),
+    "home_order": ("01", "02"),
+    "payee_kind": ("01", "02"),
+}
+
+
+def gate_value(name: str, value: Any) -> Any:
+    """A fact as people know it: codes as texts."""
+    if name not in CODES:
+        return value
+    return CODES[name][int(value) - 1] if value else "未知代码"
+
+
+def by_number(condition: Condition) -> Condition:
+    """The condition with the codes of its literals as numbers (see `CODES`); a code that no list has is -1 and equals nothing."""
+    head = condition[0]
+    if head in ("and", "or", "not"):
+        return (head, *(by_number(part) for part in condition[1:]))
+    if head == "compare" and condition[2] in CODES:
+        return (*condition[:3], _number(condition[2], condition[3]))
+    if head == "in" and condition[1] in CODES:
+        return ("in", condition[1], tuple(_number(condition[1], literal) for literal in condition[2]))
+    return condition
+
+
+def _number(name: str, code: object) -> int:
+    return CODES[name].index(str(code)) + 1 if code in CODES[name] else -1
 
 
 class Sight:
@@ -54,7 +81,7 @@ def claimed(book: Book) -> Bool:
 
 
 class GateFacts(Mapping[str, Any]):
-    """The facts of `GATE_FACTS` as columns for the rows `at`, each computed when a condition first reads it.
+    """The facts of `GATE_FACTS` as columns for the rows `at`, each computed when a condition first reads it; codes as numbers.
 
     `status` are positions of the TX02 rows to use, -1 for none (default: the latest on or before each due date).
     """
@@ -114,17 +141,17 @@ _FACTS: dict[str, Callable[[GateFacts], Any]] = {
     "days_late": lambda f: f.row("paid_on") - f.row("due_on"),
     "overdue_run": lambda f: f.overdue("overdue_run", f._sight.opening_run),
     "overdue_total": lambda f: f.overdue("overdue_total", f._sight.opening_total),
-    "contribution_status": lambda f: _CONTRIBUTION_TEXT[f.status("contribution", 1)],
+    "contribution_status": lambda f: f.status("contribution", 1),
     "contributions_lapsed": lambda f: f.status("contribution", 1) != 1,
-    "loan_status": lambda f: _STATUS_TEXT[f.status("status", 1)],
+    "loan_status": lambda f: f.status("status", 1),
     "suspended": lambda f: f.suspension("suspended"),
     "cured": lambda f: f.suspension("cured"),
     "suspension_count": lambda f: f.suspension("suspension_count"),
     "instalment": lambda f: f.row("instalment"),
-    "transaction_kind": lambda f: _KIND_TEXT[f.row("kind")],
-    "home_order": lambda f: _PAIR_TEXT[f.loan("home_order")],
-    "payee_kind": lambda f: _PAIR_TEXT[f.loan("payee_kind")],
-    "repayment_method": lambda f: _METHOD_TEXT[f.loan("repayment_method")],
+    "transaction_kind": lambda f: f.row("kind"),
+    "home_order": lambda f: f.loan("home_order"),
+    "payee_kind": lambda f: f.loan("payee_kind"),
+    "repayment_method": lambda f: f.loan("repayment_method"),
     "term_months": lambda f: f.loan("term"),
     "disbursed_amount": lambda f: f.loan("disbursed_fen"),
     "interest": lambda f: f.row("interest"),
@@ -138,9 +165,14 @@ _FACTS: dict[str, Callable[[GateFacts], Any]] = {
 }
 
 
+def holds(condition: Condition, facts: GateFacts) -> Bool:
+    """True for each row of `facts` for which the condition holds."""
+    return evaluate(by_number(condition), facts)
+
+
 def first_match(gates: tuple[Gate, ...], facts: GateFacts, rows: int) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
     """Position of the first gate that each of the rows meets; the last gate of a table is unconditional."""
     match = np.full(rows, -1, np.int16)
     for number in range(len(gates) - 1, -1, -1):
-        np.copyto(match, np.int16(number), where=evaluate(gates[number].condition, facts))
+        np.copyto(match, np.int16(number), where=holds(gates[number].condition, facts))
     return match

@@ -83,6 +83,8 @@ def _per_row(limits: list[int | None], version: Version, rows: int) -> Int64 | N
     if all(value is None for value in limits):
         return None
     values = np.array([NO_LIMIT if value is None else value for value in limits], np.int64)
+    if (values == values[0]).all():
+        return np.full(rows, values[0])
     return np.asarray(values[np.maximum(version, 0)])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from subsidy.entitlement.book import Book
 from subsidy.entitlement.codes import Problem
-from subsidy.entitlement.columns import Index, Int32, Int64, array_of, text_rank
+from subsidy.entitlement.columns import Index, Int32, Int64, array_of, in_text_order, text_rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +54,17 @@ def group(book: Book) -> Parts:
     at = _by_serial(book, at, key)
     starts = _starts(key)
     if len(starts) < len(at):
-        first = at[np.repeat(starts, np.diff(np.append(starts, len(at))))]
+        several = _Sums(at, starts, np.diff(np.append(starts, len(at))))
+        own, first = several.at, np.repeat(several.at[several.first], several.sizes)
         differs = (
-            (rows.accrual_from[at] != rows.accrual_from[first])
-            | (rows.accrual_to[at] != rows.accrual_to[first])
-            | (rows.rate[at] != rows.rate[first])
+            (rows.accrual_from[own] != rows.accrual_from[first])
+            | (rows.accrual_to[own] != rows.accrual_to[first])
+            | (rows.rate[own] != rows.rate[first])
         )
         if differs.any():
-            rows.problem[at[differs]] = Problem.PART_DIFFERS
-            at, key = at[~differs], key[~differs]
+            rows.problem[own[differs]] = Problem.PART_DIFFERS
+            keep = rows.problem[at] == 0
+            at, key = at[keep], key[keep]
             starts = _starts(key)
     group_of = np.full(len(rows), -1, np.int32)
     sizes = np.diff(np.append(starts, len(at)))
@@ -107,12 +109,13 @@ def _starts(key: Int64) -> Index:
 
 
 def _by_serial(book: Book, at: Index, key: Int64) -> Index:
-    tied = np.zeros(len(key) + 1, bool)
-    tied[1:-1] = key[1:] == key[:-1]
-    places = np.flatnonzero(tied[:-1] | tied[1:])
-    if len(places):
-        rank = text_rank(array_of(book.facts["transaction"], "serial_no"), book.rows.source[at[places]])
-        at[places] = at[places][np.lexsort((rank, key[places]))]
+    same = key[1:] == key[:-1]
+    serials = array_of(book.facts["transaction"], "serial_no")
+    if not same.any() or in_text_order(serials, book.rows.source[at], same):
+        return at
+    tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
+    rank = text_rank(serials, book.rows.source[at[tied]])
+    at[tied] = at[tied][np.lexsort((rank, key[tied]))]
     return at
 
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from subsidy.entitlement.annuity import MONTHLY, rebuilt
 from subsidy.entitlement.columns import Bool, Index, Int32, Int64, UInt8
-from subsidy.entitlement.dates import due_date, month_of, monthly_360ths
+from subsidy.entitlement.dates import due_date, monthly_360ths
+from subsidy.entitlement.duedays import nominal_month
 from subsidy.entitlement.rates import FundRates, Whose
 from subsidy.money import muldiv_round
 from subsidy.policy.model import MidPeriod, Reset
@@ -122,6 +123,7 @@ def advance(
     period_start, unknown = loans.period_from.copy(), loans.unknown.copy()
     row_of = np.full(count, -1, np.int32)
     pre, change = _Queue(prepayments.loan, count), _Queue(terms.loan, count)
+    months = nominal_month(instalments.due_on, loans.due_day[instalments.loan])
     by_number = np.searchsorted(instalments.instalment, np.arange(int(loans.last.max()) + 2), "left")
     for number in range(int(loans.first.min()), int(loans.last.max()) + 1):
         at = np.flatnonzero((loans.first <= number) & (loans.last >= number))
@@ -130,7 +132,7 @@ def advance(
         rows = slice(by_number[number], by_number[number + 1])
         paying = instalments.loan[rows]
         row_of[paying] = np.arange(rows.start, rows.stop, dtype=np.int32)
-        anchor[paying] = month_of(instalments.due_on[rows]) - np.int32(number)
+        anchor[paying] = months[rows] - np.int32(number)
         row = row_of[at]
         row_of[paying] = -1
         due = due_date(anchor[at] + np.int32(number), loans.due_day[at])

@@ -15,6 +15,7 @@ from subsidy.entitlement.codes import Problem
 from subsidy.entitlement.columns import Bool, Index, Int32, Int64, UInt8, integers
 from subsidy.entitlement.dates import due_date, month_of
 from subsidy.entitlement.domain import live, term_on
+from subsidy.entitlement.duedays import nominal_month
 from subsidy.entitlement.frame import PREPAYMENT
 from subsidy.entitlement.lines import SHADOW
 from subsidy.entitlement.parts import Parts
@@ -98,7 +99,7 @@ def _loans(
     number, due_on = parts.instalment[groups], rows.due_on[first_row]
     # Groups are sorted by (loan, instalment): a loan's first and last known instalments are at its ends.
     low, high = np.searchsorted(local, np.arange(len(who)), "left"), np.searchsorted(local, np.arange(len(who)), "right") - 1
-    anchor = (month_of(due_on[low]) - number[low]).astype(np.int32)
+    anchor = (nominal_month(due_on[low], due_day) - number[low]).astype(np.int32)
     first = np.ones(len(who), np.int32)
     start = loans.disbursed_on[who].copy()
     balance = np.minimum(loans.subsidised_fen[who], loans.disbursed_fen[who])

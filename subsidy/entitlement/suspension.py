@@ -9,9 +9,8 @@ import numpy as np
 from subsidy.entitlement.book import Book
 from subsidy.entitlement.changes import KINDS, Changes
 from subsidy.entitlement.columns import FAR, NO_DAY, Bool, Index, Int32
-from subsidy.entitlement.gates import GateFacts, Sight
+from subsidy.entitlement.gates import GateFacts, Sight, holds
 from subsidy.entitlement.versions import Version, each
-from subsidy.policy.conditions import evaluate
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +70,11 @@ def _by_change(changes: Changes) -> Episodes:
 
 def _by_condition(book: Book, sight: Sight, version: Version, asked: Bool) -> list[Episodes]:
     rows = book.rows
-    holds = np.zeros(len(rows), bool)
+    bad_rows = np.zeros(len(rows), bool)
     for rule, at in each(book, version, asked):
         if rule.suspension is not None:
-            holds[at] = evaluate(rule.suspension.condition, GateFacts(sight, at, suspensions=False))
-    bad = np.flatnonzero(holds)
+            bad_rows[at] = holds(rule.suspension.condition, GateFacts(sight, at, suspensions=False))
+    bad = np.flatnonzero(bad_rows)
     if not len(bad):
         return []
     touched = np.zeros(len(book.loans), bool)
@@ -119,5 +118,5 @@ def _possible_cures(book: Book, sight: Sight, version: Version, at: Index, touch
             over[mine] = True
             continue
         facts = GateFacts(sight, row[mine], status[mine], suspensions=False)
-        over[mine] = ~evaluate(rule.suspension.condition, facts)
+        over[mine] = ~holds(rule.suspension.condition, facts)
     return loan[over], as_of[over]

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from subsidy.calendar import add_months
 from subsidy.entitlement.book import Book
 from subsidy.entitlement.changes import Changes
 from subsidy.entitlement.columns import FAR, Bool, Int32
-from subsidy.entitlement.dates import FIRST_DAY, LAST_DAY
+from subsidy.entitlement.dates import FIRST_DAY, LAST_DAY, months_later
 from subsidy.entitlement.status import Statuses, first_converted
 from subsidy.entitlement.versions import Version
 
@@ -49,7 +48,7 @@ def window_of(book: Book, changes: Changes, statuses: Statuses, version: Version
             if limit is None
             else np.clip(loans.subsidy_months, -1, min(limit, _MONTHS_LIMIT))
         )
-        ends = add_months(np.clip(start, FIRST_DAY, LAST_DAY), np.maximum(months, 0)).astype(np.int32)
+        ends = months_later(np.clip(start, FIRST_DAY, LAST_DAY), np.maximum(months, 0))
         if len(set(limits)) == 1:
             row_end = np.minimum(row_end, ends[rows.loan])
             break
