@@ -46,6 +46,11 @@ def head() -> str:
     return _revisions()[0]
 
 
+def knows(revision: str) -> bool:
+    """True for a revision that this code can bring up to `head()`."""
+    return revision in _revisions()[1]
+
+
 def revision_of(conn: Connection) -> str | None:
     """The revision of the database; None when it is empty."""
     if not sa.inspect(conn).has_table("alembic_version"):

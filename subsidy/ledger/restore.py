@@ -1,0 +1,256 @@
+"""After a loss: load a backup into an empty database, lock publication, and let it go only when nothing can be sent twice.
+
+What left the house after the backup is unknown to the restored ledger. Nights are replayed from the raw files and take the same numbers;
+until each batch number since the backup is matched with what became of it, and a person has released the centre, nothing is published.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import sqlalchemy as sa
+from alembic import command
+from sqlalchemy.engine import Connection
+
+from subsidy.errors import TerminalError
+from subsidy.ledger import audit, chain, migrate, tables
+from subsidy.ledger.backup import FORMAT, MANIFEST, Backup, centres, store_objects, summary
+from subsidy.ledger.bulk import bulk_insert
+from subsidy.ledger.database import Database, next_numbers
+
+#: Added to the tokens of leases, so that a process that survived from after the backup never holds a valid one.
+TOKEN_GAP = 1_000_000
+#: How a batch number since the backup may be matched. `unused`: it never leaves the house (netting), or the bank never received it.
+HOW = ("outbox", "result", "statement", "asked", "unused")
+#: Matches that say the batch did leave: it must not be sent again.
+LEFT = ("outbox", "result", "statement")
+_BEFORE_ALL = date(1900, 1, 1)
+
+
+def restore(db: Database, store_url: str, folder: Path, *, person: str, at: str, known_centres: Iterable[str] = ()) -> Backup:
+    """Load the backup in `folder` into the empty database `db` and lock the publication of every centre, also of `known_centres` that it
+    does not know. All or nothing. `at`: wall clock time in ISO 8601.
+
+    TerminalError ``RESTORE-…``: the backup is not whole, is newer than this code, the database is not empty, or the store lacks or has
+    changed an object that the backup lists."""
+    manifest = _manifest(folder)
+    _check_store(store_url, manifest["store"])
+    with db.raw() as conn:
+        found = migrate.revision_of(conn)
+        if found is not None and (found != manifest["revision"] or _holds_rows(conn)):
+            raise TerminalError(
+                "RESTORE-NOT-EMPTY", "要恢复到的数据库不是空的。", "没有改动任何数据。", "把旧数据库改名保存，用一个新的空数据库恢复。"
+            )
+        command.upgrade(migrate.configuration(conn), manifest["revision"])
+        for name, about in manifest["tables"].items():
+            _load(conn, tables.metadata.tables[name], folder / "tables" / f"{name}.parquet", about["digest"])
+        command.upgrade(migrate.configuration(conn), "head")
+        for centre, head in manifest["journal_heads"].items():
+            if chain.journal_head(conn, centre) != head:
+                raise _broken(f"{centre} 的凭证链头与备份清单不符")
+        lease = tables.lease
+        conn.execute(sa.update(lease).values(token=lease.c.token + TOKEN_GAP, holder="", since="", expires=0.0))
+        audit.record(conn, "", person, "restore", f"backup:{manifest['content_hash'][:16]}", f"恢复 {manifest['made_at']} 的备份", at)
+        for centre in sorted({*centres(conn), *known_centres}):
+            _lock(conn, centre, manifest, person, at)
+    return summary(folder, manifest)
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise _broken("目录中没有备份清单")
+    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if manifest.get("format") != FORMAT or not migrate.knows(manifest["revision"]):
+        raise TerminalError("RESTORE-NEWER", "备份由更新的程序版本写成。", "没有改动任何数据。", "用写备份时的程序版本或更新的版本恢复。")
+    for name, about in manifest["tables"].items():
+        file = folder / "tables" / f"{name}.parquet"
+        if not file.is_file():
+            raise _broken(f"缺少表 {name} 的文件")
+        with file.open("rb") as handle:
+            if hashlib.file_digest(handle, "sha256").hexdigest() != about["sha256"]:
+                raise _broken(f"表 {name} 的文件与清单不符")
+    return manifest
+
+
+def _broken(what: str) -> TerminalError:
+    return TerminalError("RESTORE-BROKEN", f"备份不完整：{what}。", "没有改动任何数据。", "换用另一份备份，或从副本重新取得这一份。")
+
+
+def _check_store(store_url: str, listed: dict[str, int]) -> None:
+    """Every object that the backup lists is there and, where its name is its digest, unchanged."""
+    present = store_objects(store_url)
+    filesystem, root = fsspec.core.url_to_fs(store_url)
+    wrong = [path for path, size in listed.items() if present.get(path) != size]
+    for path in listed.keys() - set(wrong):
+        named = re.fullmatch(r"(?:.*/)?([0-9a-f]{64})(?:\.parquet)?", path)
+        if named:
+            with filesystem.open(f"{str(root).rstrip('/')}/{path}", "rb") as handle:
+                if hashlib.file_digest(handle, "sha256").hexdigest() != named[1]:
+                    wrong.append(path)
+    if wrong:
+        raise TerminalError(
+            "RESTORE-STORE",
+            f"存储中有 {len(wrong)} 个对象缺失或与备份清单不符，例如 {min(wrong)}。",
+            "没有改动任何数据。",
+            "先恢复存储（原始文件和数据段），再恢复账簿。",
+        )
+
+
+def _holds_rows(conn: Connection) -> bool:
+    return any(conn.execute(sa.select(sa.exists().select_from(table))).scalar_one() for table in tables.metadata.sorted_tables)
+
+
+def _load(conn: Connection, table: sa.Table, path: Path, digest: str) -> None:
+    read = hashlib.sha256()
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches():
+            part = pa.Table.from_batches([batch])
+            chain.feed(read, part)
+            bulk_insert(conn, table, part)
+    if read.hexdigest() != digest:
+        raise _broken(f"表 {table.name} 的内容与清单不符")
+
+
+def _lock(conn: Connection, centre: str, manifest: dict[str, Any], person: str, at: str) -> None:
+    state, counter = tables.centre_state, tables.counter
+    reason = f"{at} 由 {person} 从 {manifest['made_at']} 的备份恢复；备份之后的批次号尚未逐一核对。"
+    changed = conn.execute(sa.update(state).where(state.c.centre == centre).values(publication_locked=reason))
+    if not changed.rowcount:
+        conn.execute(sa.insert(state).values(centre=centre, open_business_date=_BEFORE_ALL, publication_locked=reason))
+    where = (counter.c.centre == centre, counter.c.name == "batch")
+    first = conn.execute(sa.select(counter.c.next_no).where(*where)).scalar_one_or_none() or 1
+    conn.execute(
+        sa.insert(tables.restoration).values(
+            centre=centre, restoration_no=next_numbers(conn, centre, "restoration"), backup_hash=manifest["content_hash"],
+            first_batch_no=first, person=person, at=at,
+        )
+    )  # fmt: skip
+
+
+# --- letting publication go ------------------------------------------------------------------------------------------
+
+
+def locked(conn: Connection, centre: str) -> str:
+    """Why the centre's publication is locked; "" when it is not."""
+    state = tables.centre_state
+    return str(conn.execute(sa.select(state.c.publication_locked).where(state.c.centre == centre)).scalar_one_or_none() or "")
+
+
+def pending(conn: Connection, centre: str) -> list[int]:
+    """Batch numbers since the backup that are not matched yet; empty when the centre is not locked by a restore."""
+    last = _restoration(conn, centre)
+    if last is None or not locked(conn, centre):
+        return []
+    b, m = tables.batch, tables.restoration_match
+    matched = sa.select(m.c.batch_no).where(m.c.centre == centre, m.c.restoration_no == last.restoration_no)
+    query = sa.select(b.c.batch_no).where(b.c.centre == centre, b.c.batch_no >= last.first_batch_no, b.c.batch_no.not_in(matched))
+    return list(conn.execute(query.order_by(b.c.batch_no)).scalars())
+
+
+def match(conn: Connection, centre: str, batch_no: int, how: str, evidence: str, *, person: str, at: str) -> None:
+    """Say what became of a batch number since the backup (`how` is one of `HOW`), and by what that is known.
+
+    TerminalError ``RESTORE-MATCH`` when the number is not pending or nothing is said."""
+    last = _restoration(conn, centre)
+    if last is None or batch_no not in pending(conn, centre) or how not in HOW or not evidence.strip():
+        raise TerminalError(
+            "RESTORE-MATCH",
+            f"批次 {batch_no} 不能这样核对：它不在待核对之列，或没有写明依据。",
+            "没有改动任何数据。",
+            "查看待核对的批次号，写明依据（文件名、回盘、流水号或查询答复）。",
+        )
+    conn.execute(
+        sa.insert(tables.restoration_match).values(
+            centre=centre, restoration_no=last.restoration_no, batch_no=batch_no, how=how, evidence=evidence, person=person, at=at
+        )
+    )
+    audit.record(conn, centre, person, "restore_match", f"batch:{batch_no}", f"{how}：{evidence}", at)
+
+
+def match_known(conn: Connection, centre: str, store_url: str, outbox: Path, *, person: str, at: str) -> dict[int, str]:
+    """Match every pending batch whose fate is on record: its file in the outbox or archived in the store, a result or status answer of
+    the bank, a movement on the statement, a query that went out; and nettings, which never leave. Returns batch number -> how."""
+    b, archived = tables.batch, store_objects(store_url)
+    found: dict[int, str] = {}
+    for number in pending(conn, centre):
+        row = conn.execute(sa.select(b).where(b.c.centre == centre, b.c.batch_no == number)).mappings().one()
+        known = _fate(conn, centre, row, archived, outbox)
+        if known:
+            match(conn, centre, number, known[0], known[1], person=person, at=at)
+            found[number] = known[0]
+    return found
+
+
+def _fate(conn: Connection, centre: str, batch: Any, archived: dict[str, int], outbox: Path) -> tuple[str, str] | None:
+    if batch["direction"] == "net":
+        return "unused", "抵扣批次，不向银行发送"
+    file, movement, published = tables.bank_file, tables.movement, tables.published_file
+    number = batch["batch_no"]
+    for kind, how in (("result", "result"), ("status", "asked")):
+        query = sa.select(file.c.name).where(file.c.centre == centre, file.c.batch_no == number, file.c.kind == kind)
+        name = conn.execute(query.order_by(file.c.bank_file_no).limit(1)).scalar_one_or_none()
+        if name:
+            return how, name
+    query = sa.select(movement.c.host_serial).where(movement.c.centre == centre, movement.c.batch_no == number)
+    serial = conn.execute(query.order_by(movement.c.movement_no).limit(1)).scalar_one_or_none()
+    if serial:
+        return "statement", serial
+    if batch["sha256"] and (f"raw/{batch['sha256'][:2]}/{batch['sha256']}" in archived or (outbox / batch["file_name"]).is_file()):
+        return "outbox", batch["file_name"]
+    query = sa.select(published.c.path).where(published.c.centre == centre, published.c.batch_no == number, published.c.kind == "query")
+    path = conn.execute(query.order_by(published.c.path).limit(1)).scalar_one_or_none()
+    return ("asked", path) if path else None
+
+
+def left_the_house(conn: Connection, centre: str, batch_no: int) -> bool:
+    """True when the batch was matched as having been sent before the loss: it must not be written to the outbox again."""
+    last = _restoration(conn, centre)
+    if last is None:
+        return False
+    m = tables.restoration_match
+    query = sa.select(m.c.how).where(m.c.centre == centre, m.c.restoration_no == last.restoration_no, m.c.batch_no == batch_no)
+    return conn.execute(query).scalar_one_or_none() in LEFT
+
+
+def release(conn: Connection, centre: str, *, person: str, reason: str, at: str, replayed_through: date, sent: Sequence[int] = ()) -> None:
+    """Let the centre publish again, on a person's word.
+
+    `replayed_through`: the last business date that ran before the loss, which the replay must have reached; `sent`: further batch numbers
+    that are known to have been sent. TerminalError ``RESTORE-REPLAY`` while the replay has not come so far or did not build such a number,
+    ``RESTORE-PENDING`` while a number is not matched, ``RESTORE-REASON`` without person and reason."""
+    if not person or not reason.strip():
+        raise TerminalError("RESTORE-REASON", "解除锁定需要操作人和原因。", "发布仍然锁定。", "写明核对的依据后重试。")
+    if not locked(conn, centre):
+        return
+    state, b = tables.centre_state, tables.batch
+    reached = conn.execute(sa.select(state.c.open_business_date).where(state.c.centre == centre)).scalar_one()
+    built = set(conn.execute(sa.select(b.c.batch_no).where(b.c.centre == centre)).scalars())
+    unknown = sorted(set(sent) - built)
+    if reached < replayed_through or unknown:
+        about = f"营业日期才到 {reached}" if reached < replayed_through else f"批次 {unknown[0]} 还没有重建"
+        raise TerminalError("RESTORE-REPLAY", f"{centre} 的重放没有完成：{about}。", "发布仍然锁定。", "先从原始文件重跑备份之后的各夜。")
+    waiting = pending(conn, centre)
+    if waiting:
+        raise TerminalError(
+            "RESTORE-PENDING",
+            f"{centre} 还有批次号没有核对：{'、'.join(map(str, waiting[:20]))}。",
+            "发布仍然锁定，不会重复付款。",
+            "逐一核对：待发归档、回盘、对账单，或向银行查询。",
+        )
+    audit.record(conn, centre, person, "unlock", f"centre:{centre}", reason, at)
+    conn.execute(sa.update(state).where(state.c.centre == centre).values(publication_locked=""))
+
+
+def _restoration(conn: Connection, centre: str) -> Any:
+    r = tables.restoration
+    return conn.execute(sa.select(r).where(r.c.centre == centre).order_by(r.c.restoration_no.desc()).limit(1)).one_or_none()
