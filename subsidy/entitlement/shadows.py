@@ -128,6 +128,7 @@ def _loans(
         previous[opened] = _rate_on(rates, rules_of(book), whose.take(opened), before.astype(np.int32))
         balance[opened] = integers(table, "shadow_balance_fen", np.int64, -1)[at]
         given[opened] = integers(table, "shadow_instalment_fen", np.int64, -1)[at]
+        unknown[opened[previous[opened] < 0]] = NO_RATE
         unknown[opened[(balance[opened] < 0) | (given[opened] < 0)]] = NO_SHADOW
     keep = number >= first[local]
     if len(opened):
