@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
-from subsidy.proof.dates import due_date, month_number, next_due
+from subsidy.proof.dates import due_date, month_number, next_due, nominal_month
 from subsidy.proof.rules import Unknown
 
 Fact = Mapping[str, Any]
@@ -29,7 +29,7 @@ class Numbering:
     def __init__(self, parts: Mapping[int, Fact], due_day: int, disbursed_on: date) -> None:
         self.due_day = due_day
         self._numbers = sorted(parts)
-        self._zero = [month_number(parts[number]["due_on"]) - number for number in self._numbers] or [month_number(disbursed_on)]
+        self._zero = [nominal_month(parts[number]["due_on"], due_day) - number for number in self._numbers] or [month_number(disbursed_on)]
 
     def due(self, instalment: int) -> date:
         """The due date of an instalment; of 0: the due day before instalment 1."""
@@ -65,7 +65,7 @@ class Balances:
     ) -> None:
         """`set_aside`: why rows are quarantined by themselves; their principal counts, unless it cannot be read."""
         ordered = sorted(rows, key=lambda r: (r["accrual_to"], _LATER.get(r["kind"], 0), r["serial_no"]))
-        start = _opening(ordered, statuses) if opened and ordered else Start(disbursed_fen, 1, None)
+        start = _opening(ordered, statuses, set_aside) if opened and ordered else Start(disbursed_fen, 1, None)
         readable = start.balance_fen is not None
         balance, expected = start.balance_fen or 0, start.first
         self._before: dict[str, tuple[int, bool]] = {}  # running balance before a row, and whether every instalment before it is known
@@ -91,7 +91,7 @@ class Balances:
     def _nothing_due(row: Fact, last: Fact | None, start: Start, numbering: Numbering, opened: bool) -> bool:
         """No instalment without a row fell due on or before the end of a prepayment's period (interpretation 20)."""
         if last is not None:
-            return due_date(month_number(last["due_on"]) + 1, numbering.due_day) > row["accrual_to"]  # type: ignore[no-any-return]
+            return due_date(nominal_month(last["due_on"], numbering.due_day) + 1, numbering.due_day) > row["accrual_to"]  # type: ignore[no-any-return]
         if not opened:
             return numbering.due(1) > row["accrual_to"]  # type: ignore[no-any-return]
         if start.status_on is None:
@@ -120,7 +120,7 @@ class Balances:
         return running
 
 
-def _opening(ordered: Sequence[Fact], statuses: Sequence[Fact]) -> Start:
+def _opening(ordered: Sequence[Fact], statuses: Sequence[Fact], set_aside: Mapping[str, str]) -> Start:
     """After an opening: the latest TX02 on or before the end of the first row's period, else the first known instalment, counted back."""
     parts = [row for row in ordered if is_part(row)]
     first = parts[0]["instalment"] if parts else 1
@@ -129,6 +129,6 @@ def _opening(ordered: Sequence[Fact], statuses: Sequence[Fact]) -> Start:
         return Start(known[-1]["balance_fen"], first, known[-1]["as_of"])
     if not parts:
         return Start(None, first, None)
-    earlier = ordered[: ordered.index(parts[0])]
+    earlier = [row for row in ordered[: ordered.index(parts[0])] if set_aside.get(row["serial_no"]) not in _UNREADABLE]
     base = sum(row["base_principal_fen"] for row in parts if row["instalment"] == first)
     return Start(base + sum(row["principal_repaid_fen"] for row in earlier), first, None)

@@ -27,6 +27,12 @@ def next_due(day: date, due_day: int) -> date:
     return first if first >= day else due_date(month_number(day) + 1, due_day)
 
 
+def nominal_month(due_on: date, due_day: int) -> int:
+    """Number of the month whose due day is nearest to `due_on`: 31 January moved to 2 February is January's."""
+    number = month_number(due_on)
+    return min((number, number - 1, number + 1), key=lambda month: abs((due_date(month, due_day) - due_on).days))
+
+
 def add_months(day: date, months: int) -> date:
     """`day` moved by calendar months, clipped to the last day of the month it falls into. Beyond year 9999: `date.max`."""
     number = month_number(day) + months

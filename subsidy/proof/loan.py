@@ -477,7 +477,7 @@ class Assessment:
                 disbursed_on=loan.account["disbursed_on"],
                 groups=self.groups(),
                 odd_rows=[r for r in self.real if r["kind"] in ("02", "04", "05") and r["instalment"] == 0],
-                prepayments=[r for r in self.real if r["kind"] == "03" and r["principal_repaid_fen"] > 0],
+                prepayments=[r for r in self.real if r["kind"] == "03" and r["principal_repaid_fen"] != 0],
                 changes=self.term_changes,
                 opening=loan.opening,
                 go_live=self.policy.go_live,

@@ -123,7 +123,8 @@ class Shadow:
             raise Unknown("METHOD-UNKNOWN")
         months = term - k + 1
         start, end = self.period(k)
-        if start >= end:
+        opening = self.opening
+        if start >= end or (opening and None in (opening["shadow_balance_fen"], opening["shadow_instalment_fen"])):
             raise Unknown("SHADOW-UNKNOWN", "hold")
         version = self.version_on(start)
         fund = self.fund_rate(version)
@@ -132,10 +133,8 @@ class Shadow:
         if before is not None:
             balance, annuity = before.balance_fen - before.principal_fen, before.annuity_fen
             rebuild = before.rate_ppm != rate
-        elif self.opening is not None:
-            if self.opening["shadow_balance_fen"] is None or self.opening["shadow_instalment_fen"] is None:
-                raise Unknown("SHADOW-UNKNOWN", "hold")
-            balance, annuity = self.opening["shadow_balance_fen"], self.opening["shadow_instalment_fen"]
+        elif opening is not None:
+            balance, annuity = opening["shadow_balance_fen"], opening["shadow_instalment_fen"]
             earlier = max(self.numbering.due(k - 2), self.disbursed_on)
             rebuild = self.fund_rate(self.version_on(earlier)).on(earlier) != rate
         else:
@@ -143,6 +142,8 @@ class Shadow:
         for row in self.prepayments:
             if since <= row["accrual_to"] < due:
                 paid, remains = row["principal_repaid_fen"], self.balances().after(row)
+                if paid < 0 or remains < 0:
+                    raise Unknown("BALANCE-UNKNOWN", "hold")
                 balance, rebuild = half_up(balance * remains, remains + paid), True
         rebuild = rebuild or any(since <= change["effective_on"] < reach for change in self.changes)
         if rebuild:
