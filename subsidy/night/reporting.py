@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -22,7 +23,8 @@ from subsidy.money import format_yuan
 from subsidy.night import claims, context, line_store, manifest
 from subsidy.night.context import Context
 from subsidy.night.visible import show
-from subsidy.reports import changes, fingerprint, workbook
+from subsidy.policy import PolicyError, centre_names, load_centre
+from subsidy.reports import changes, fingerprint, ledger_rows, workbook
 from subsidy.reports import period as sheets
 from subsidy.reports.gathered import Gatherer
 from subsidy.reports.ledger_rows import Window
@@ -110,6 +112,23 @@ def still_says(settings: Settings, centre: str, period: str, shown: fingerprint.
     ctx = of_period(settings, centre, period)
     now = fingerprint.of_book(current(ctx, period, full=shown.facts.get("个人信息") == "完整"))
     return sorted(title for title in now.keys() | shown.sheets.keys() if now.get(title) != shown.sheets.get(title))
+
+
+def centre_of(settings: Settings, code: str) -> str:
+    """Folder name of the centre with a 15-digit code. TerminalError ``REPORT-CENTRE`` when there is none."""
+    for name in centre_names(settings.rules):
+        try:
+            if load_centre(settings.rules, name).code == code:
+                return name
+        except PolicyError:
+            continue  # another centre's broken folder does not matter here
+    raise TerminalError("REPORT-CENTRE", f"没有编号为 {code} 的中心。", "没有改动任何数据。", "核对工作簿出自哪个系统。")
+
+
+def chain_holds(settings: Settings, centre: str, head: str) -> bool:
+    """Whether the journal's chain still contains the block whose hash stands on a cover; a cover from before the first booking holds."""
+    with open_database(settings).read() as conn:
+        return ledger_rows.has_block(conn, centre, head) if re.fullmatch("[0-9a-f]{64}", head) else head == "尚无记账"
 
 
 def inputs(ctx: Context, conn: Connection, period: str, *, full: bool = False) -> ReportInputs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Literal
 
@@ -33,12 +33,14 @@ class Column:
 class Sheet:
     """One sheet: title, columns, data (one Arrow column per `columns`, in their order and of their kind), notes under the title.
 
-    Labels are unique within a sheet. Text columns may be dictionary-encoded."""
+    Labels are unique within a sheet. Text columns may be dictionary-encoded. `breaks`: columns after which a printed page ends, where a
+    sheet is too wide for one page; the first column is repeated on the next."""
 
     title: str
     columns: tuple[Column, ...]
     data: pa.Table
     notes: tuple[str, ...] = ()
+    breaks: tuple[str, ...] = ()
 
     def place(self, label: str) -> int:
         """Position of a column from 0. ValueError when there is none."""
@@ -56,7 +58,7 @@ class Sheet:
 
     def part(self, start: int, rows: int, title: str) -> Sheet:
         """The same sheet with `rows` of its rows from `start`, under another title."""
-        return Sheet(title, self.columns, self.data.slice(start, rows), self.notes)
+        return replace(self, title=title, data=self.data.slice(start, rows))
 
 
 def of_rows(title: str, columns: tuple[Column, ...], rows: Sequence[Sequence[Value]], notes: tuple[str, ...] = ()) -> Sheet:

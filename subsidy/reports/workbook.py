@@ -8,6 +8,7 @@ decimal text in number cells, only 勾稽表 holds formulas.
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ import openpyxl
 from openpyxl.formatting import rule as rules
 from openpyxl.styles import Alignment, Border, Font, PatternFill, Side
 from openpyxl.utils import get_column_letter
+from openpyxl.worksheet.pagebreak import Break
 from openpyxl.worksheet.worksheet import Worksheet
 
 from subsidy.reports import fingerprint, stream
@@ -37,6 +39,8 @@ BAD_FILL = PatternFill("solid", bgColor="FF5050", fgColor="FF5050")
 #: The row of a sheet that holds labels; title and notes stand above it.
 LABEL_ROW = 3
 COVER, TIES, TOTAL = "封面", "勾稽表", "合计"
+#: Characters of default width that a landscape A4 page holds at full size.
+PAGE_CHARACTERS = 142
 #: The cover's row that a watermark is written into.
 MARK_ROW = 2
 _UNPRINTED = "0" * 64
@@ -149,7 +153,9 @@ def _style(cell: Any, kind: Kind, *, bold: bool = False, wrap: bool = False, fil
     cell.number_format = FORMATS[kind]
     cell.border = THIN
     cell.font = Font(name=FONT, size=9, bold=bold)
-    cell.alignment = Alignment(vertical="center", wrap_text=wrap or None, horizontal="center" if kind == "date" else None)
+    cell.alignment = Alignment(
+        vertical="center", wrap_text=wrap or None, horizontal="center" if kind == "date" else None, indent=1 if kind == "int" else 0
+    )
     if fill is not None:
         cell.fill = fill
     return int(cell.style_id)
@@ -168,6 +174,8 @@ def _shell(ws: Worksheet, sheet: Sheet, base: str) -> _Part:
     ws.freeze_panes = f"A{LABEL_ROW + 1}"
     ws.auto_filter.ref = f"A{LABEL_ROW}:{get_column_letter(len(sheet.columns))}{LABEL_ROW + max(1, sheet.data.num_rows)}"
     _print_layout(ws)
+    if sheet.breaks:
+        _break_pages(ws, sheet)
     return _Part(sheet, tuple(styles), tuple(totals), base)
 
 
@@ -195,9 +203,24 @@ def _print_layout(ws: Any, repeat: bool = True) -> None:
         ws.print_title_rows = f"1:{LABEL_ROW}"
     ws.print_options.horizontalCentered = True
     ws.page_margins.left = ws.page_margins.right = 0.4
-    ws.page_margins.top, ws.page_margins.bottom = 0.5, 0.6
+    ws.page_margins.top, ws.page_margins.bottom = 0.5, 0.75
+    ws.page_margins.header = ws.page_margins.footer = 0.3
     ws.oddFooter.center.text = "第 &P 页 共 &N 页"
     ws.oddFooter.left.text = "&A"
+
+
+def _break_pages(ws: Any, sheet: Sheet) -> None:
+    """Print a wide sheet on several pages side by side, each readable, the first column repeated."""
+    edges = [0, *(sheet.place(label) + 1 for label in sheet.breaks), len(sheet.columns)]
+    widths = [
+        sum(c.width for c in sheet.columns[low:high]) + (sheet.columns[0].width if low else 0) for low, high in itertools.pairwise(edges)
+    ]
+    ws.sheet_properties.pageSetUpPr.fitToPage = False
+    ws.page_setup.scale = min(100, int(100 * PAGE_CHARACTERS / max(widths)))
+    ws.page_setup.pageOrder = "overThenDown"
+    ws.print_title_cols = "A:A"
+    for edge in edges[1:-1]:
+        ws.col_breaks.append(Break(id=edge))
 
 
 def _text(cell: Any, text: str) -> None:
@@ -212,7 +235,7 @@ def _yuan(fen: int) -> Decimal:
 def _cover(ws: Worksheet, cover: Cover) -> None:
     """Heading, room for a watermark, facts on the left and totals on the right, warnings, signatures."""
     ws.title = COVER
-    for letter, width in zip("ABCDE", (20, 62, 3, 24, 24), strict=True):
+    for letter, width in zip("ABCDE", (18, 72, 3, 22, 22), strict=True):
         ws.column_dimensions[letter].width = width
     ws.merge_cells("A1:E1")
     ws["A1"].font = Font(name=FONT, size=20, bold=True)
@@ -227,8 +250,7 @@ def _cover(ws: Worksheet, cover: Cover) -> None:
         _style(ws.cell(row + at, 2), "text", wrap=True)
         _text(ws.cell(row + at, 1), label)
         _text(ws.cell(row + at, 2), value)
-        if len(value) > 56:
-            ws.row_dimensions[row + at].height = 28
+        ws.row_dimensions[row + at].height = 20
     for at, (label, amount) in enumerate(cover.totals):
         _style(ws.cell(row + at, 4), "text", bold=True, fill=TOTAL_FILL)
         _style(ws.cell(row + at, 5), "money")
@@ -275,6 +297,7 @@ def _ties(ws: Worksheet, ties: Sequence[Tie], places: dict[str, list[Sheet]]) ->
         terms = "".join(f"{'+' if t.sign > 0 else '-'}{formula_of(t, places[t.title])}" for t in tie.terms).removeprefix("+")
         for c, column in enumerate(TIE_COLUMNS, start=1):
             _style(ws.cell(r, c), column.kind, wrap=c in (1, 6))
+        ws.cell(r, 5).alignment = Alignment(horizontal="center", vertical="center")
         _text(ws.cell(r, 1), tie.label)
         ws.cell(r, 2).value = _yuan(tie.ledger_fen)
         for c, text in ((3, f"=ROUND({terms},2)"), (4, f"=ROUND(B{r}-C{r},2)"), (5, f'=IF(D{r}=0,"相符","不符")')):
