@@ -117,8 +117,8 @@ def night(card: CentreCard) -> DAG:
             before >> step
             before = step
         close = CloseNight(
-            task_id="close_night", task_display_name="关闭业务日", centre=centre, opened_by="open_night", announce="period_complete",
-            ask="ask_approval", **retrying(),
+            task_id="close_night", task_display_name="关闭业务日", centre=centre, opened_by="open_night", settled_by="settle",
+            announce="period_complete", ask="ask_approval", **retrying(),
         )
         announce = AnnouncePeriod(
             task_id="period_complete", task_display_name="宣布本期完成", centre=centre, closed_by="close_night", asset=PERIOD_COMPLETE,

@@ -102,11 +102,11 @@ class ApproveSettlement(_Approval):
         if pending is None or pending["state"] in ("approved", "publishing", "published"):
             self.log.info("期间 %s 没有待审批的批次。", self.period)
             self.go_on(context, PUBLISH)
-        needed = int(pending["approvals_needed"])
         reasons = "".join(f"\n- {plain(reason)}" for reason in pending["reasons"]) or "\n- 无异常"
         body = (
             f"**{plain(self.centre_name)}** {plain(self.period)} 期贴息清算\n\n"
-            f"- 金额：**{yuan(pending['amount_fen'])} 元**\n- 笔数：{int(pending['count'])}\n- 还需批准：{needed} 人\n"
+            f"- 金额：**{yuan(pending['amount_fen'])} 元**\n- 笔数：{int(pending['count'])}\n"
+            f"- 需要批准：{int(pending['approvals_needed'])} 人\n"
             f"- 内容指纹：`{plain(pending['content_hash'][:16])}`\n\n需要人工审批的原因：{reasons}\n\n"
             f"批准后生成并发布付款文件；驳回则不付款，可再次提请。参与过本批次运行的人不能批准。{self.notice(context)}"
         )
@@ -132,9 +132,8 @@ class ApproveSettlement(_Approval):
             self.start_over(context, str(outcome["message"]))
         if answer == "reject":
             self.go_on(context, None)
-        pending = api.pending_settlement(settings, self.centre, self.period)
-        if pending is not None and pending["state"] not in ("approved", "publishing", "published"):
-            self.start_over(context, f"{person} 已批准，还需另一人批准。")
+        if outcome["state"] != "approved":
+            self.start_over(context, str(outcome["message"]))
         self.go_on(context, PUBLISH)
 
 

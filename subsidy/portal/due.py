@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from datetime import date
+from functools import lru_cache
 from pathlib import Path
 
-from subsidy.calendar import settlement_of
 from subsidy.errors import SubsidyError
-from subsidy.policy import centre_names, load_centre, working_days_of
 
 
 def centres_due(rules: Path, period: str) -> list[str]:
-    """Folder names, sorted, of the centres whose settlement has the cut-off month `period` (2026-10)."""
-    year, month = int(period[:4]), int(period[5:7])
-    return [centre for centre in sorted(centre_names(rules)) if _due(rules, centre, period, year, month)]
+    """Folder names, sorted, of the centres whose settlement has the cut-off month `period` (2026-10).
+
+    Airflow's scheduler asks every second while a month waits, so an answer is kept until a file of the rules changes."""
+    files = sorted([*rules.glob("*/policy.yaml"), *rules.glob("*/outbound.yaml"), *rules.glob("parameters/*")])
+    stamps = tuple((str(path), path.stat().st_mtime_ns) for path in files if path.is_file())
+    return list(_due(rules, period, stamps))
 
 
-def _due(rules: Path, centre: str, period: str, year: int, month: int) -> bool:
+@lru_cache(maxsize=64)
+def _due(rules: Path, period: str, _stamps: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
+    from subsidy.policy import centre_names  # every process of Airflow loads the plugin; only the scheduler asks
+
+    return tuple(centre for centre in sorted(centre_names(rules)) if _settles(rules, centre, period))
+
+
+def _settles(rules: Path, centre: str, period: str) -> bool:
+    from subsidy.clearing.overall import settles_in
+    from subsidy.policy import load_centre
+
     try:
-        policy = load_centre(rules, centre)
-        working_days = working_days_of(policy)
-        for ahead in range(2):  # the settlement of a cut-off month lies in it or in the next month
-            total = year * 12 + month - 1 + ahead
-            at = date(total // 12, total % 12 + 1, 1)
-            dates = settlement_of(policy.settlement_on(at), at.year, at.month, working_days)
-            if dates is not None and dates.period == period:
-                return True
-    except (SubsidyError, KeyError):
+        return settles_in(load_centre(rules, centre), period)
+    except SubsidyError:
         return True
-    return False

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -33,26 +34,29 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BODY_LIMIT = 1_000_000
+BACKFILL_DAYS = 800
 ONE_AT_A_TIME = Message(
-    "BACKFILL-ORDER", "补跑的各个业务日必须一个接一个地跑。", "没有启动任何运行。", "把“最大并行运行数”（max_active_runs）设为 1 再提交。"
-)
+    "BACKFILL-ORDER", "补跑的各个业务日必须由早到晚、一个接一个地跑。", "没有启动任何运行。",
+    "把“最大并行运行数”（max_active_runs）设为 1，不要勾选倒序，再提交。",
+)  # fmt: skip
+RANGE = Message("BACKFILL-RANGE", f"补跑的起止日期无效，或超过 {BACKFILL_DAYS} 天。", "没有启动任何运行。", "改正起止日期后再提交。")
+ONE_RUN = Message("CLEAR-ONE-RUN", "一次只能清除一个运行中的任务。", "没有清除任何任务。", "打开要重跑的那一次运行，在其中清除。")
 _ROUTES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"POST /api/v2/dags/(?P<dag>[^/]+)/dagRuns"), "trigger"),
     (re.compile(r"POST /api/v2/dags/(?P<dag>[^/]+)/clearTaskInstances"), "clear"),
     (re.compile(r"POST /api/v2/dags/(?P<dag>[^/]+)/dagRuns/(?P<run>[^/]+)/clear"), "clear"),
     (re.compile(r"POST /api/v2/backfills"), "backfill"),
-    (re.compile(r"PUT /api/v2/backfills/(?P<backfill>\d+)/(?:pause|unpause|cancel)"), "backfill"),
     (re.compile(r"PATCH /api/v2/dags/(?P<dag>[^/~]+)"), "pause"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """What a request wants to do: `dag_id` whose DAG, `subject` which night, settlement or period, `reason` as given."""
+    """What a request wants to do: `dag_id` whose DAG, `subjects` which nights, settlement or period, `reason` as given."""
 
     act: str
     dag_id: str
-    subject: str
+    subjects: tuple[str, ...]
     reason: str
 
 
@@ -71,23 +75,50 @@ def read_act(route: str, body: dict[str, Any], date_of_run: Callable[[str, str],
         dag_id = groups.get("dag") or str(body.get("dag_id") or "")
         conf = body.get("conf") if isinstance(body.get("conf"), dict) else {}
         assert isinstance(conf, dict)
-        when = str(body.get("partition_key") or conf.get("business_date") or conf.get("period") or "")
-        if act == "clear":
-            run_id = groups.get("run") or str(body.get("dag_run_id") or "")
-            when = date_of_run(dag_id, run_id) if run_id else "*"
+        days = [str(body.get("partition_key") or conf.get("business_date") or conf.get("period") or "")]
+        if act == "trigger" and conf.get("mode") == "preview":
+            act = "preview"  # changes nothing, so that whoever looks may still approve
+        elif act == "clear":
+            days = [date_of_run(dag_id, groups.get("run") or str(body.get("dag_run_id") or ""))]
         elif act == "backfill":
-            when = f"backfill {groups['backfill']}" if "backfill" in groups else f"{body.get('from_date')}..{body.get('to_date')}"
+            days = days_between(str(body.get("from_date")), str(body.get("to_date")))
         elif act == "pause":
-            when = "*"
-            act = "pause" if body.get("is_paused") else "resume"
-        return Act(act, dag_id, _subject(dag_id, when), str(conf.get("reason") or body.get("note") or ""))
+            act, days = ("pause" if body.get("is_paused") else "resume"), ["*"]
+        return Act(act, dag_id, tuple(_subject(dag_id, day) for day in days), str(conf.get("reason") or body.get("note") or ""))
     return None
+
+
+def days_between(first: str, last: str) -> list[str]:
+    """All business dates of a backfill's range, both ends included. ValueError for no range or one of more than `BACKFILL_DAYS`."""
+    start, end = datetime.fromisoformat(first).date(), datetime.fromisoformat(last).date()
+    count = (end - start).days + 1
+    if not 0 < count <= BACKFILL_DAYS:
+        raise ValueError(f"{first}..{last}")
+    return [str(start + timedelta(days=offset)) for offset in range(count)]
 
 
 def _subject(dag_id: str, when: str) -> str:
     known = read_dag_id(dag_id)
     kind = known[1] if known else "unknown"
     return f"{ {'publish': 'settlement', 'recompute': 'night'}.get(kind, kind) }:{when}"
+
+
+def objection(route: str, body: dict[str, Any]) -> Message | None:
+    """Why a request that Airflow would carry out is refused here; None for all others.
+
+    Airflow runs the nights of a backfill side by side unless told otherwise, and can clear tasks of many runs at once, which the audit
+    could not tie to a night.
+    """
+    if route == "POST /api/v2/backfills":
+        if body.get("max_active_runs", 10) != 1 or body.get("run_backwards"):
+            return ONE_AT_A_TIME
+        try:
+            days_between(str(body.get("from_date")), str(body.get("to_date")))
+        except ValueError:
+            return RANGE
+    if route.endswith("/clearTaskInstances") and not body.get("dry_run", True) and not body.get("dag_run_id"):
+        return ONE_RUN
+    return None
 
 
 class Guard:
@@ -125,8 +156,8 @@ class Guard:
         user = await _user(request)
         if user is None or not isinstance(body, dict):
             return None  # Airflow answers 401 or 422
-        if route == "POST /api/v2/backfills" and body.get("max_active_runs", 10) != 1:
-            return _refuse(422, "BACKFILL-ORDER", str(ONE_AT_A_TIME))
+        if (message := objection(route, body)) is not None:
+            return _refuse(422, message.code, str(message))
         act = await asyncio.to_thread(read_act, route, body, date_of_run)
         if act is None or not _allowed(act, user):
             return None  # nothing to record, or Airflow answers 403
@@ -151,7 +182,8 @@ def record(person: str, act: Act) -> None:
     if known is None:
         raise TerminalError("ACT-DAG", "没有这个流程。", "没有执行。", "检查流程名称。")
     centre = "" if known[0] == CLEARING else known[0]
-    api.record_act(load_settings(), centre, person, act.act, act.subject, act.reason)
+    for subject in act.subjects:
+        api.record_act(load_settings(), centre, person, act.act, subject, act.reason)
 
 
 def date_of_run(dag_id: str, run_id: str) -> str:

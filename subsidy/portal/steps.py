@@ -76,14 +76,15 @@ class Step(BaseOperator):  # type: ignore[misc]
 
 
 class CloseNight(BaseBranchOperator):  # type: ignore[misc]
-    """Closes the night and says what follows: a period that is complete is announced, a settlement that waits is put to people."""
+    """Closes the night and says what follows: a period in which nothing is due is announced as complete, a settlement is put to people."""
 
     operator_extra_links = (NightLink(), PeriodLink())
 
-    def __init__(self, *, centre: str, opened_by: str, announce: str, ask: str, **kwargs: Any) -> None:
+    def __init__(self, *, centre: str, opened_by: str, settled_by: str, announce: str, ask: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.centre = centre
         self.opened_by = opened_by
+        self.settled_by = settled_by
         self.announce = announce
         self.ask = ask
         self.business_date = ""
@@ -96,12 +97,12 @@ class CloseNight(BaseBranchOperator):  # type: ignore[misc]
         self.business_date = str(opened["business_date"])
         result = api.close_night(settings, self.centre, int(opened["run_no"]))
         self.log.info("已关闭业务日：%s", result)
-        request = read_request(context)
-        period = api.complete_period(settings, self.centre, request.business_date)
+        settled = context["ti"].xcom_pull(task_ids=self.settled_by) or {}
+        empty = [str(settlement["period"]) for settlement in settled.get("settlements", []) if settlement["state"] == "empty"]
         waiting = api.pending_settlement(settings, self.centre)
-        context["ti"].xcom_push(key="period", value=period)
+        context["ti"].xcom_push(key="periods", value=empty)
         context["ti"].xcom_push(key="waiting", value=None if waiting is None else [waiting["period"], waiting["content_hash"][:12]])
-        return ([self.announce] if period else []) + ([self.ask] if waiting else [])
+        return ([self.announce] if empty else []) + ([self.ask] if waiting else [])
 
 
 class AnnouncePeriod(BaseOperator):  # type: ignore[misc]
@@ -113,10 +114,10 @@ class AnnouncePeriod(BaseOperator):  # type: ignore[misc]
         self.closed_by = closed_by
         self.asset = asset
 
-    def execute(self, context: Any) -> str:
-        period = str(context["ti"].xcom_pull(task_ids=self.closed_by, key="period"))
-        context["outlet_events"][self.asset].add_partitions(event_key(period, self.centre))
-        return period
+    def execute(self, context: Any) -> list[str]:
+        periods: list[str] = context["ti"].xcom_pull(task_ids=self.closed_by, key="periods")
+        context["outlet_events"][self.asset].add_partitions([event_key(period, self.centre) for period in periods])
+        return periods
 
 
 class AskForApproval(TriggerDagRunOperator):  # type: ignore[misc]
@@ -150,8 +151,9 @@ class Preview(BaseBranchOperator):  # type: ignore[misc]
         request = read_request(context)
         self.business_date = str(request.business_date)
         result = api.preview(load_settings(), self.centre, request.business_date)
-        self.log.info("预演：%s", result)
-        context["ti"].xcom_push(key="preview", value=result)
+        counts = {name: value for name, value in result.items() if name != "listed"}
+        self.log.info("预演：%s", counts)
+        context["ti"].xcom_push(key="preview", value=counts)
         return self.request if request.mode == "recompute" else None
 
 

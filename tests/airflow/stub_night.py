@@ -19,7 +19,7 @@ def state(settings: Settings, centre: str) -> Iterator[dict[str, Any]]:
     path.touch()
     with open(path, "r+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        value = json.loads(file.read() or '{"runs": [], "acts": [], "steps": [], "answers": [], "settlement": null, "announced": []}')
+        value = json.loads(file.read() or '{"runs": [], "acts": [], "steps": [], "answers": [], "settlement": null}')
         try:
             yield value
         finally:
@@ -52,6 +52,8 @@ def _step(name: str) -> Any:
             day = value["runs"][run_no - 1]
             if name == "settle" and day in plan(settings).get("settle", {}) and value["settlement"] is None:
                 value["settlement"] = {"period": day[:7], "state": "held", "approved": [], "needed": plan(settings)["settle"][day]}
+            if name == "settle" and f"{centre} {day}" in plan(settings).get("empty", {}):
+                return {"settlements": [{"period": plan(settings)["empty"][f"{centre} {day}"], "state": "empty"}]}
         if plan(settings).get("transient") == [centre, day, name] and tries == 1:
             raise TransientError("DB-AWAY", "数据库暂时连不上。", "没有写入。", "等待自动重试。")
         if plan(settings).get("terminal") == [centre, day, name]:
@@ -66,15 +68,6 @@ take_in, compute, check, post, verify, settle, report, close_night = map(
 )
 
 
-def complete_period(settings: Settings, centre: str, business_date: date) -> str | None:
-    with state(settings, centre) as value:
-        period = plan(settings).get("empty", {}).get(f"{centre} {business_date}")
-        if period and period not in value["announced"]:
-            value["announced"].append(period)
-            return str(period)
-    return None
-
-
 def pending_settlement(settings: Settings, centre: str, period: str | None = None) -> dict[str, Any] | None:
     with state(settings, centre) as value:
         found = value["settlement"]
@@ -82,7 +75,7 @@ def pending_settlement(settings: Settings, centre: str, period: str | None = Non
             return None
         return {
             "period": found["period"], "content_hash": "f" * 64, "amount_fen": 123456, "count": 3, "reasons": ["首个批次 <b>{{ 7*7 }}</b>"],
-            "state": found["state"], "approvals_needed": found["needed"] - len(found["approved"]),
+            "state": found["state"], "approvals_needed": found["needed"],
         }
 
 
@@ -100,7 +93,7 @@ def answer_settlement(settings: Settings, centre: str, period: str, person: str,
             found["approved"].append(person)
             if len(found["approved"]) >= found["needed"]:
                 found["state"] = "approved"
-        return {"accepted": True, "message": "已记录。", "state": found["state"]}
+        return {"accepted": True, "message": f"{person} 已记录，还需另一人批准。", "state": found["state"]}
 
 
 def publish(settings: Settings, centre: str, period: str) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def test_above_the_limit_two_people_and_a_rejection_sends_nothing(server: Any) -
     first = server.question(dag)
     server.client("shen_yi").answer(first, "Approve").raise_for_status()
     second = server.question(dag, after=first["task_instance"]["id"])
-    assert "还需另一人批准" in second["body"] and "还需批准：1 人" in second["body"]
+    assert "还需另一人批准" in second["body"] and "需要批准：2 人" in second["body"]
     server.client("shen_er").answer(second, "Reject").raise_for_status()
     assert server.finish("shen_yi", dag, second["task_instance"]["dag_run_id"]) == "success"
     assert server.client("shen_yi").tasks(dag, second["task_instance"]["dag_run_id"])["publish"]["state"] == "skipped"
@@ -150,23 +150,23 @@ def test_a_backfill_runs_its_range_in_order_both_ends_included_and_repeats_no_ma
     state = wait(finished, 90)
     nights = [state["runs"][run_no - 1] for run_no, name in state["steps"] if name == "take_in"]
     assert nights == ["2026-03-02", "2026-03-01", "2026-03-03"]
-    assert [act[:2] for act in state["acts"] if act[1] == "backfill"] == [["op_hang", "backfill"]]
+    assert [act for act in state["acts"] if act[1] == "backfill"] == [["op_hang", "backfill", f"night:2026-03-0{n}"] for n in (1, 2, 3)]
 
 
 def test_the_clearing_runs_once_every_centre_of_the_month_is_complete(server: Any) -> None:
     from subsidy.portal.due import centres_due
 
-    due = centres_due(server.airflow.rules, "2026-04")
+    due = centres_due(server.airflow.rules, "2026-11")
     logins = {centre: "op_wen" if centre in ("wenzhou", "zhoushan", "quzhou") else "op_hang" for centre in due}
-    server.plan(empty={f"{centre} 2026-04-30": "2026-04" for centre in due}, broken=[])
-    runs = {centre: server.client(logins[centre]).trigger(f"subsidy_{centre}", "2026-04-30") for centre in due[:-1]}
+    server.plan(empty={f"{centre} 2026-11-30": "2026-11" for centre in due}, broken=[])
+    runs = {centre: server.client(logins[centre]).trigger(f"subsidy_{centre}", "2026-11-30") for centre in due[:-1]}
     assert {server.finish(logins[centre], f"subsidy_{centre}", run_id) for centre, run_id in runs.items()} == {"success"}
-    assert [0, "clear 2026-04"] not in server.state("").get("steps", [])
-    assert run(server, logins[due[-1]], f"subsidy_{due[-1]}", "2026-04-30")[1] == "success"
-    wait(lambda: [0, "clear 2026-04"] in server.state("").get("steps", []), 60)
-    assert server.state("")["steps"].count([0, "clear 2026-04"]) == 1
-    assert run(server, "caiwu", "subsidy_clearing", "2026-04")[1] == "success"  # a correction by hand
-    assert ["caiwu", "trigger", "clearing:2026-04"] in server.state("")["acts"]
+    assert [0, "clear 2026-11"] not in server.state("").get("steps", [])
+    assert run(server, logins[due[-1]], f"subsidy_{due[-1]}", "2026-11-30")[1] == "success"
+    wait(lambda: [0, "clear 2026-11"] in server.state("").get("steps", []), 60)
+    assert server.state("")["steps"].count([0, "clear 2026-11"]) == 1
+    assert run(server, "caiwu", "subsidy_clearing", "2026-11")[1] == "success"  # a correction by hand
+    assert ["caiwu", "trigger", "clearing:2026-11"] in server.state("")["acts"]
 
 
 def test_a_night_that_is_late_alerts_by_webhook(server: Any) -> None:

@@ -1,0 +1,280 @@
+"""The parts of the Airflow side that can be tried without a running server."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from conftest import copy_rules
+
+from fixtures.airflow_home import ROOT, AirflowHome, demo_passwords, keys, write_secret
+from subsidy.errors import TerminalError
+from subsidy.portal import config, passwords
+from subsidy.portal.dag_ids import dag_id, read_dag_id
+from subsidy.portal.due import centres_due
+from subsidy.portal.request import CLOCK, read_period, read_recompute, read_request
+from subsidy.portal.roles import load_roles
+
+# --- roles, passwords, keys ---------------------------------------------------------------------------------------------
+
+
+def test_the_shipped_role_table_has_two_operators_two_approvers_and_a_clerk_who_do_not_overlap() -> None:
+    roles = load_roles(ROOT / "rules")
+    centres = [path.parent.name for path in (ROOT / "rules").glob("*/policy.yaml")]
+    for centre in centres:
+        runners = {person.login for person in roles.holders(centre, "run")}
+        approvers = {person.login for person in roles.holders(centre, "approve")}
+        assert len(runners) == 1 and len(approvers) == 2 and not runners & approvers, centre
+    assert [person.login for person in roles.holders("hangzhou", "personal")] == ["caiwu"]
+    assert not roles.may("nobody", "hangzhou", "view") and not roles.may("op_hang", "wenzhou", "view")
+    with pytest.raises(KeyError):
+        roles.may("op_hang", "hangzhou", "everything")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["people:", "people: [a]", "people: {a: {rights: {hangzhou: [fly]}}}", "people: {'a b': {rights: {}}}", "people: {a: 1}", "\x00"],
+)
+def test_a_role_table_in_doubt_lets_nobody_in(tmp_path: Path, text: str) -> None:
+    (tmp_path / "parameters").mkdir()
+    (tmp_path / "parameters" / "roles.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(TerminalError, match="ROLE-TABLE"):
+        load_roles(tmp_path)
+
+
+def test_passwords_are_kept_as_hashes_for_the_owner_only(tmp_path: Path) -> None:
+    words = demo_passwords(tmp_path, ROOT / "rules")
+    path = tmp_path / "secrets" / "passwords.json"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600 and stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    stored = passwords.load(path)
+    assert set(stored) == set(words) and all(word not in path.read_text() for word in words.values())
+    assert passwords.matches(stored["caiwu"], words["caiwu"])
+    assert not passwords.matches(stored["caiwu"], words["op_hang"]) and not passwords.matches(None, words["caiwu"])
+    assert demo_passwords(tmp_path, ROOT / "rules") == words
+    path.chmod(0o644)
+    with pytest.raises(TerminalError, match="SET-PASSWORDS"):
+        passwords.load(path)
+    path.unlink()
+    with pytest.raises(TerminalError, match="SET-PASSWORDS"):
+        passwords.load(path)
+
+
+def test_keys_are_made_once_and_are_different_in_every_home(tmp_path: Path) -> None:
+    first, second = keys(tmp_path / "a"), keys(tmp_path / "b")
+    assert keys(tmp_path / "a") == first and not set(first.values()) & set(second.values())
+    assert stat.S_IMODE((tmp_path / "a" / "secrets" / "keys.json").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("missing", ["SUBSIDY_KEY", "AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__CORE__FERNET_KEY", "passwords"])
+def test_a_missing_key_stops_the_start(tmp_path: Path, missing: str) -> None:
+    airflow = AirflowHome(tmp_path / "home")
+    environment = airflow.environment()
+    demo_passwords(airflow.home, airflow.rules)
+    if missing == "passwords":
+        (airflow.home / "secrets" / "passwords.json").unlink()
+    else:
+        del environment[missing]
+    script = "from subsidy.portal.auth import RoleTableAuthManager; RoleTableAuthManager().init()"
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    expected = {"SUBSIDY_KEY": "SET-KEY", "passwords": "SET-PASSWORDS"}.get(missing, "SET-AIRFLOW-KEYS")
+    assert done.returncode != 0 and expected in done.stderr
+
+
+def test_a_secret_is_never_readable_by_others_not_even_for_a_moment(tmp_path: Path) -> None:
+    write_secret(tmp_path / "secrets" / "x", "geheim")
+    assert stat.S_IMODE((tmp_path / "secrets" / "x").stat().st_mode) == 0o600
+
+
+# --- names, requests, settings -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["night", "publish", "results", "recompute"])
+@pytest.mark.parametrize("centre", ["hangzhou", "zhejiang-provincial"])
+def test_a_dag_id_names_one_centre_and_one_kind(centre: str, kind: Any) -> None:
+    assert read_dag_id(dag_id(centre, kind)) == (centre, kind)
+
+
+@pytest.mark.parametrize(
+    "value", ["hangzhou", "subsidy_", "subsidy_Hangzhou", "subsidy_a_b", "subsidy_clearing_publish", "subsidy_a/../b", "~"]
+)
+def test_other_names_are_nobodys(value: str) -> None:
+    assert read_dag_id(value) is None
+
+
+def test_a_centre_cannot_be_called_like_the_clearing() -> None:
+    for name in ("clearing", "a_publish", "A", ""):
+        with pytest.raises(ValueError):
+            dag_id(name, "night")
+
+
+def context(key: str | None = None, user: str | None = None, **params: Any) -> dict[str, Any]:
+    return {"dag_run": SimpleNamespace(partition_key=key, triggering_user_name=user, conf={}, run_id="r"), "params": params}
+
+
+def test_who_asked_for_what() -> None:
+    request = read_request(context("2026-10-20", "op_hang", mode="night", business_date=None))
+    assert (request.business_date, request.mode, request.actor) == (date(2026, 10, 20), "night", "op_hang")
+    assert read_request(context(business_date="2026-10-20")).actor == CLOCK
+    for wrong, code in (
+        (context(), "RUN-DATE"), (context("2026-10-20", business_date="2026-10-21"), "RUN-DATE"), (context("morgen"), "RUN-DATE"),
+        (context("2026-10-20", mode="fly"), "RUN-MODE"), (context("2026-10-20", mode="recompute", reason="  "), "RUN-REASON"),
+    ):  # fmt: skip
+        with pytest.raises(TerminalError, match=code):
+            read_request(wrong)
+
+
+def test_whoever_starts_a_recompute_asked_for_it_whatever_the_form_says() -> None:
+    form = {"business_date": "2026-10-20", "reason": "x", "asked_by": "op_wen"}
+    assert read_recompute(context(None, "op_hang", **form)).actor == "op_hang"
+    assert read_recompute(context(None, None, **form)).actor == "op_wen"
+
+
+@pytest.mark.parametrize("text", ["", "2026", "2026-13", "2026-1", "2026-10-01", "abcd-ef"])
+def test_a_period_is_a_month(text: str) -> None:
+    assert read_period(context(period="2026-10")) == "2026-10"
+    with pytest.raises(TerminalError, match="RUN-PERIOD"):
+        read_period(context(period=text))
+
+
+def test_a_number_in_the_environment_must_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.alert_after(7).total_seconds() == 5.5 * 3600 and config.alert_after(1).total_seconds() == 1800
+    for wrong in ("zehn", "0", "-1"):
+        monkeypatch.setenv("SUBSIDY_ANSWER_MINUTES", wrong)
+        with pytest.raises(TerminalError, match="SET-NUMBER"):
+            config.answer_within()
+
+
+def test_a_quarterly_centre_is_due_only_in_its_months_and_a_broken_one_always(tmp_path: Path) -> None:
+    rules = copy_rules(tmp_path / "rules")
+    everybody = centres_due(rules, "2026-09")
+    assert set(everybody) - set(centres_due(rules, "2026-10")) == {"zhoushan", "quzhou"} and len(everybody) == 7
+    policy = rules / "zhoushan" / "policy.yaml"
+    policy.write_text(policy.read_text(encoding="utf-8").replace("go_live:", "go_liv:"), encoding="utf-8")
+    assert "zhoushan" in centres_due(rules, "2026-10")
+
+
+# --- what needs Airflow's own classes; nothing is started ---------------------------------------------------------------
+
+
+def test_the_timetable_dates_every_run_of_a_day_alike() -> None:
+    from airflow.exceptions import InvalidPartitionKeyError
+    from airflow.timetables.base import TimeRestriction
+    from pendulum import datetime
+
+    from subsidy.portal.timetable import BusinessDateTimetable
+
+    made = BusinessDateTimetable("30 1 * * *", days_before=1)
+    timetable = BusinessDateTimetable.deserialize(made.serialize())
+    restriction = TimeRestriction(earliest=datetime(2026, 10, 20, tz="Asia/Shanghai"), latest=None, catchup=True)
+    scheduled = timetable.next_dagrun_info_v2(last_dagrun_info=None, restriction=restriction)
+    assert scheduled is not None and scheduled.partition_key == "2026-10-19"
+    assert scheduled.run_after == datetime(2026, 10, 20, 1, 30, tz="Asia/Shanghai")
+    assert scheduled.partition_date == timetable.resolve_partition_date("2026-10-19") == datetime(2026, 10, 19, tz="Asia/Shanghai")
+    span = timetable.iter_partition_dagrun_infos(earliest=datetime(2026, 2, 27), latest=datetime(2026, 3, 1))
+    assert [(info.partition_key, info.partition_date) for info in span] == [
+        (day, timetable.resolve_partition_date(day)) for day in ("2026-02-27", "2026-02-28", "2026-03-01")
+    ]
+    by_hand = BusinessDateTimetable("30 1 * * *", 1, automatic=False)
+    assert by_hand.next_dagrun_info_v2(last_dagrun_info=None, restriction=restriction) is None
+    for wrong in ("2026-13-01", "20261019", "2026-1-1", "morgen"):
+        with pytest.raises(InvalidPartitionKeyError):
+            timetable.resolve_partition_date(wrong)
+
+
+def test_completion_events_roll_up_to_their_month(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from subsidy.portal.completion import CentresDue, MonthOfEvent, event_key
+
+    monkeypatch.setenv("SUBSIDY_HOME", str(tmp_path))
+    monkeypatch.setenv("SUBSIDY_KEY", "k" * 32)
+    assert MonthOfEvent().to_downstream(event_key("2026-10", "hangzhou")) == "2026-10"
+    for wrong in ("2026-10", "2026-99|hangzhou", "2026-09-19"):
+        with pytest.raises(ValueError):
+            MonthOfEvent().to_downstream(wrong)
+    assert event_key("2026-10", "zhoushan") not in set(CentresDue().to_upstream("2026-10"))
+
+
+def test_text_of_strangers_is_shown_as_it_is() -> None:
+    from subsidy.portal.approval import plain, yuan
+
+    assert plain("<script>*x*</script> {{ 7*7 }}\n# y") == "&lt;script&gt;\\*x\\*&lt;/script&gt; \\{\\{ 7\\*7 \\}\\} \\# y"
+    assert [yuan(fen) for fen in (0, 5, -5, 123456789, -100000)] == ["0.00", "0.05", "-0.05", "1,234,567.89", "-1,000.00"]
+
+
+def test_which_requests_are_acts_of_which_person_on_which_night() -> None:
+    from subsidy.portal.guard import objection, read_act
+
+    def date_of_run(dag: str, run: str) -> str:
+        return {"r 1": "2026-10-20"}.get(run, "")
+
+    def act(route: str, **body: Any) -> Any:
+        found = read_act(route, body, date_of_run)
+        return found and (found.act, found.dag_id, found.subjects)
+
+    night = "subsidy_hangzhou"
+    assert act(f"POST /api/v2/dags/{night}/dagRuns", partition_key="2026-10-20") == ("trigger", night, ("night:2026-10-20",))
+    assert act(f"POST /api/v2/dags/{night}/dagRuns", conf={"business_date": "2026-10-20", "mode": "preview"})[0] == "preview"
+    publish = f"{night}_publish"
+    assert act(f"POST /api/v2/dags/{publish}/dagRuns", conf={"period": "2026-10"}) == ("trigger", publish, ("settlement:2026-10",))
+    assert act(f"POST /api/v2/dags/{night}/clearTaskInstances", dag_run_id="r 1") is None  # a dry run by default
+    assert act(f"POST /api/v2/dags/{night}/clearTaskInstances", dag_run_id="r 1", dry_run=False) == ("clear", night, ("night:2026-10-20",))
+    assert act(f"POST /api/v2/dags/{night}/dagRuns/r%201/clear", dry_run=False) == ("clear", night, ("night:2026-10-20",))
+    assert act(f"PATCH /api/v2/dags/{night}", is_paused=True) == ("pause", night, ("night:*",))
+    assert act(f"GET /api/v2/dags/{night}/dagRuns") is None and act(f"PATCH /api/v2/dags/{night}/dagRuns/x", state="success") is None
+    days = {"from_date": "2026-10-01T00:00:00Z", "to_date": "2026-10-02T00:00:00Z"}
+    assert act("POST /api/v2/backfills", dag_id=night, **days) == ("backfill", night, ("night:2026-10-01", "night:2026-10-02"))
+    assert objection("POST /api/v2/backfills", {**days, "max_active_runs": 1}) is None
+    for body, code in (
+        (days, "BACKFILL-ORDER"), ({**days, "max_active_runs": 1, "run_backwards": True}, "BACKFILL-ORDER"),
+        ({"from_date": "2026-10-02", "to_date": "2026-10-01", "max_active_runs": 1}, "BACKFILL-RANGE"),
+        ({"from_date": "0001-01-01", "to_date": "9999-12-31", "max_active_runs": 1}, "BACKFILL-RANGE"),
+    ):  # fmt: skip
+        refused = objection("POST /api/v2/backfills", body)
+        assert refused is not None and refused.code == code
+    bulk = objection(f"POST /api/v2/dags/{night}/clearTaskInstances", {"dry_run": False})
+    assert bulk is not None and bulk.code == "CLEAR-ONE-RUN"
+
+
+BAG = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag(sys.argv[1])
+def show(d):
+    tasks = [[t.task_id, t.task_display_name, t.owner] for t in d.tasks]
+    return [d.dag_display_name, d.doc_md, d.max_active_runs, d.catchup, sorted(d.tags), tasks]
+print("@@" + json.dumps([bag.import_errors, {i: show(d) for i, d in bag.dags.items()}]))
+"""
+
+
+def dag_bag(home: Path, rules: Path) -> tuple[dict[str, str], dict[str, list[Any]]]:
+    """Import errors and shown attributes of the shipped DAGs, read as Airflow reads them."""
+    import json
+
+    airflow = AirflowHome(home, rules=rules)
+    command = [sys.executable, "-c", BAG, str(ROOT / "dags")]
+    done = subprocess.run(command, env=airflow.environment(), capture_output=True, text=True, check=True)
+    errors, dags = json.loads(done.stdout.split("@@")[1])
+    return errors, dags
+
+
+def test_the_dag_files_import_and_a_broken_folder_shows_why_and_hides_no_other(tmp_path: Path) -> None:
+    rules = copy_rules(tmp_path / "rules")
+    policy = rules / "quzhou" / "policy.yaml"
+    policy.write_text(policy.read_text(encoding="utf-8").replace("go_live:", "go_liv:"), encoding="utf-8")
+    shutil.copytree(rules / "wenzhou", rules / "taizhou")  # a new folder is a new centre
+    errors, dags = dag_bag(tmp_path / "home", rules)
+    assert errors == {}
+    assert len(dags) == 8 * 4 + 2
+    broken, whole = dags["subsidy_quzhou"], dags["subsidy_hangzhou"]
+    assert broken[0].startswith("⚠") and "go_liv" in broken[1] and "配置有误" in broken[4]
+    assert [task[0] for task in broken[5]] == [task[0] for task in whole[5]]  # so that its runs fail with the reason
+    assert whole[0] == "杭州 · 夜间批处理" and "⚠" not in whole[0] and whole[2:4] == [1, False]
+    for dag, (_, document, runs, catchup, tags, tasks) in dags.items():
+        assert document and "贴息" in tags and runs == 1 and catchup is False, dag
+        assert all(name != shown and not shown.isascii() and owner != "airflow" for name, shown, owner in tasks), dag
