@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ def show(
     ``FILE-DISK`` when the disk does not take it; nothing half-written is visible then."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        beside = folder / f".{stem}.{uuid.uuid4().hex}"
+        beside = folder / f".{stem}.part"  # the same name again, so that a killed process leaves nothing behind
         try:
             write(beside)
             _sync(beside)

@@ -52,7 +52,7 @@ class Killer:
 @contextmanager
 def watched(killer: Killer) -> Iterator[None]:
     """Every commit, sync, rename and unlink goes through `killer`."""
-    places: list[tuple[Any, str]] = [(DefaultDialect, "do_commit"), *((os, n) for n in ("fsync", "replace", "rename", "unlink"))]
+    places: list[tuple[Any, str]] = [(DefaultDialect, "do_commit"), *((os, n) for n in ("fsync", "replace", "rename"))]
     before = [(place, name, getattr(place, name)) for place, name in places]
     for place, name, original in before:
         setattr(place, name, killer.around(original))
