@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from fixtures import bank, story
 
+from fixtures import bank, story
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
 from subsidy.night import api

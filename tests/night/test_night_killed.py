@@ -1,7 +1,7 @@
-"""Kill the process before and after every commit, file sync and rename of a night, its publication and its results; run again; end the same.
+"""Kill the process at every commit, file sync and rename of a night, its publication and its results; run again; end the same.
 
-The test finds its own kill points: a first run counts them, then one process dies at each. The work runs in forked processes, so a kill is a real
-SIGKILL: nothing is unwound, nothing is flushed.
+The test finds its own kill points: a first run counts them, then one process dies at each. The work runs in forked processes, so a
+kill is a real SIGKILL: nothing is unwound, nothing is flushed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy as sa
-from fixtures import bank, story
 from playing import approve, play, state, visible_files
 from sqlalchemy.engine.default import DefaultDialect
 
+from fixtures import bank, story
 from subsidy.ledger.database import open_database
 from subsidy.night import api
 from subsidy.settings import Settings
@@ -118,7 +118,8 @@ class Homes:
         shutil.rmtree(used.home)
         if self.new_postgres is not None:
             url = sa.make_url(used.database_url)
-            with psycopg.connect(url.set(database="postgres", drivername="postgresql").render_as_string(hide_password=False), autocommit=True) as c:
+            server = url.set(database="postgres", drivername="postgresql").render_as_string(hide_password=False)
+            with psycopg.connect(server, autocommit=True) as c:
                 c.execute(f'DROP DATABASE "{url.database}" WITH (FORCE)')
 
 

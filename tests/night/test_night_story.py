@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from fixtures import story
 from playing import approve, play, state, visible_files
 
+from fixtures import story
 from subsidy.errors import BusyError, TerminalError
 from subsidy.facts.store import Store
 from subsidy.ledger import tables
