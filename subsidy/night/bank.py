@@ -12,7 +12,7 @@ from subsidy.clearing import overall, profiles, results
 from subsidy.errors import TerminalError
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
-from subsidy.night import context
+from subsidy.night import context, reporting
 from subsidy.policy import PolicyError, centre_names, load_centre
 from subsidy.settings import Settings
 
@@ -42,4 +42,5 @@ def clear_month(settings: Settings, period: str) -> dict[str, Any]:
         except PolicyError:
             broken.append(name)
     done = overall.clear(db, settings, policies, period, broken=broken)
-    return done if isinstance(done, dict) else asdict(done)
+    workbook = reporting.write_clearing(db, settings, done, {policy.centre: policy.name for policy in policies})
+    return {**asdict(done), "workbook": workbook}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,19 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from subsidy.clearing import figures, vouchers
+from subsidy.clearing.overall import CLEARING, Clearing
 from subsidy.entitlement.explain import explain_agreement
 from subsidy.errors import TerminalError
 from subsidy.facts.schema import ACCOUNT, STATUS
 from subsidy.facts.store import Segment
 from subsidy.ledger import tables
-from subsidy.ledger.database import open_database
+from subsidy.ledger.database import Database, open_database
 from subsidy.money import format_yuan
 from subsidy.night import claims, context, line_store, manifest
-from subsidy.night.context import Context
+from subsidy.night.context import Context, Run
 from subsidy.night.visible import show
 from subsidy.policy import PolicyError, centre_names, load_centre
-from subsidy.reports import changes, fingerprint, ledger_rows, workbook
+from subsidy.reports import changes, clearing_workbook, fingerprint, ledger_rows, workbook
 from subsidy.reports import period as sheets
 from subsidy.reports.gathered import Gatherer
 from subsidy.reports.ledger_rows import Window
@@ -112,6 +113,27 @@ def still_says(settings: Settings, centre: str, period: str, shown: fingerprint.
     ctx = of_period(settings, centre, period)
     now = fingerprint.of_book(current(ctx, period, full=shown.facts.get("个人信息") == "完整"))
     return sorted(title for title in now.keys() | shown.sheets.keys() if now.get(title) != shown.sheets.get(title))
+
+
+def write_clearing(db: Database, settings: Settings, clearing: Clearing, names: Mapping[str, str]) -> str:
+    """Write the clearing workbook of a month over all centres; returns its path under the home folder. The same content is not written
+    twice. `names`: centre folder → name for people."""
+    with db.read() as conn:
+        book = clearing_workbook.book(conn, clearing, names)
+    own = Run(CLEARING, 0, vouchers.month_of(clearing.period)[0], "clearing", "", "", 0, "closed")
+    with context.working(db, CLEARING, f"汇总清算报表 {clearing.period}") as token:
+        return show(
+            db,
+            settings,
+            CLEARING,
+            token,
+            "workbook",
+            settings.reports(CLEARING),
+            f"clearing-{clearing.period}",
+            ".xlsx",
+            own,
+            lambda path: workbook.write(book, path),
+        )
 
 
 def centre_of(settings: Settings, code: str) -> str:
