@@ -42,11 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             m = error.message
             print(json.dumps({"code": m.code, "what": m.what, "safe": m.safe, "todo": m.todo}, ensure_ascii=False))
         print(error, file=sys.stderr)
-        for finding in getattr(error, "findings", ()):
-            print(
-                f"  {finding.file_name}:{finding.line_no} {finding.field} {finding.value} [{finding.code}] {finding.what} {finding.todo}",
-                file=sys.stderr,
-            )
         return TRY_AGAIN if isinstance(error, TransientError) else STOPPED
 
 

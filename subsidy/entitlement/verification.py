@@ -109,10 +109,22 @@ def checks_of(book: Book, changes: Changes) -> Checks:
         method=array_of(contracts, "repayment_method").take(contract),
         contract_fen=contract_fen,
         contract_rate=_far(contracts, "rate_ppm", loans.contract, np.int64),
-        account_rate=_far(accounts, "rate_ppm", loans.account, np.int64),
+        account_rate=_first_rate(book, _far(accounts, "rate_ppm", loans.account, np.int64)),
         new_contract=signed_on >= day_number(book.policy.go_live),
         always=always,
     )
+
+
+def _first_rate(book: Book, now: Int64) -> Int64:
+    """Per loan the rate first charged: that of its first row; the account's rate `now` while there is none. A later repricing of the
+    account is no difference from the contract (docs/interpretations.md, point 25)."""
+    rows = book.rows
+    at = np.flatnonzero((rows.kind >= 2) & (rows.kind <= 6) & ~rows.reversal & (rows.rate > 0))
+    at = at[np.lexsort((at, rows.accrual_to[at], rows.accrual_from[at], rows.loan[at]))]
+    loan, first = np.unique(rows.loan[at], return_index=True)
+    rate = now.copy()
+    rate[loan] = rows.rate[at[first]]
+    return rate
 
 
 def combination_of(book: Book, day: Int32, version: Version) -> Int64:

@@ -6,13 +6,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from subsidy.entitlement.engine import assess
+from subsidy.entitlement.verification import REASONS as VERIFY_REASONS
+from subsidy.entitlement.verification import verify_contracts
 from subsidy.errors import Finding
 from subsidy.facts.store import Segment
 from subsidy.night import claims, context, line_store, manifest, register, second, touched
 from subsidy.night.context import Context
+from subsidy.night.touched import Group
 
 
 def compute(ctx: Context, token: int) -> dict[str, Any]:
@@ -38,16 +42,37 @@ def compute(ctx: Context, token: int) -> dict[str, Any]:
         for name, value in tally.items():
             counts[name] += value
         findings.extend(assessment.findings)
+        unverified = _unverified(group, ctx)
+        counts["unverified"] += len(unverified)
+        findings.extend(unverified)
         written += line_store.write(ctx.store, ctx.run, "line", fresh)
         written += line_store.write(ctx.store, ctx.run, "shadow", line_store.with_buckets(assessment.shadow, group.facts))
     if done is not None:
-        return {**done, "rerun_differences": _different(sees.mine, written)}
+        return _compared(ctx, token, done, _different(sees.mine, written))
     with ctx.db.transaction(ctx.centre, token) as conn:
         manifest.add(ctx.db, conn, ctx.run, written)
         register.add_findings(ctx.db, conn, ctx.run, "assess", findings)
         return context.finish_step(
             conn, ctx.run, "compute", {**dict(sorted(counts.items())), "findings": len(findings), "everything": sees.everything}
         )
+
+
+def _unverified(group: Group, ctx: Context) -> list[Finding]:
+    """Contracts that arrived or changed tonight, with their agreement or account, and do not agree with it (合同核定)."""
+    named = [group.changed[name]["contract_no"].combine_chunks() for name in ("agreement", "contract", "account") if name in group.changed]
+    if not named:
+        return []
+    checked = verify_contracts(manifest.only_contracts(group.facts, pc.unique(pa.concat_arrays(named))), ctx.policy)
+    return [
+        Finding(
+            code="CONTRACT-UNVERIFIED",
+            severity="warning",
+            what=f"协议 {row['agreement_no']} 的借款合同核定未通过：{'；'.join(VERIFY_REASONS[code] for code in row['reasons'])}。",
+            todo="贴息暂缓支付；请中心或银行更正协议、合同或账户后重新送来，核定通过后自动补付。",
+            agreement_no=row["agreement_no"],
+        )
+        for row in checked.filter(pc.invert(checked["verified"])).to_pylist()
+    ]
 
 
 def _record_claims(ctx: Context, token: int) -> None:
@@ -61,6 +86,19 @@ def _record_claims(ctx: Context, token: int) -> None:
             found += claims.of_facts(ctx.settings.key, group.facts)
     with ctx.db.transaction(ctx.centre, token) as conn:
         context.finish_step(conn, ctx.run, "claims", {"claims": claims.record(ctx.db, conn, ctx.run, found)})
+
+
+def _compared(ctx: Context, token: int, done: dict[str, Any], differing: int) -> dict[str, Any]:
+    if differing:
+        found = Finding(
+            code="RERUN-DIFFERS",
+            severity="error",
+            what=f"重跑 {ctx.run.business_date} 得到的明细与当夜存下的不同（{differing} 个数据段）。",
+            todo="没有改动已记的账；交系统维护人员查明，需要更正时用“重算”。",
+        )
+        with ctx.db.transaction(ctx.centre, token) as conn:
+            register.add_findings(ctx.db, conn, ctx.run, "assess", [found])
+    return {**done, "rerun_differences": differing}
 
 
 def _different(mine: Sequence[Segment], written: Iterable[Segment]) -> int:

@@ -246,6 +246,15 @@ class Assessment:
             "commercial_rate": row["rate_ppm"],
         }
 
+    def _first_rate(self) -> int:
+        """The rate first charged (interpretation 25): of the first row, of the account while there is none."""
+        rows = [
+            (row["accrual_from"], row["accrual_to"], row["serial_no"], row["rate_ppm"])
+            for row in self.loan.transactions
+            if row["kind"] in ("02", "03", "04", "05", "06") and not row["reverses"] and row["rate_ppm"] > 0
+        ]
+        return int(min(rows)[3] if rows else self.loan.account["rate_ppm"])
+
     def _is_verified(self, version: Version, day: date) -> bool:
         """合同核定: the contract agrees with its agreement and account, and the centre accepts it."""
         payee = self.policy.payee(day)
@@ -264,7 +273,7 @@ class Assessment:
                 and agreement["payee_kind"] == ("01" if payee == "borrower" else "02")
                 and (
                     contract["signed_on"] < self.policy.go_live
-                    or abs(account["rate_ppm"] - contract["rate_ppm"]) <= wanted["rate_tolerance_ppm"]
+                    or abs(self._first_rate() - contract["rate_ppm"]) <= wanted["rate_tolerance_ppm"]
                 )
                 and (wanted["maximum_amount_fen"] is None or contract["amount_fen"] <= wanted["maximum_amount_fen"])
             )
