@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from subsidy.clearing import figures, vouchers
 from subsidy.clearing.overall import CLEARING, Clearing
-from subsidy.entitlement.explain import explain_agreement
+from subsidy.entitlement.explain import Explanation, explain_agreement
 from subsidy.errors import TerminalError
 from subsidy.facts.schema import ACCOUNT, STATUS
 from subsidy.facts.store import Segment
@@ -29,7 +29,7 @@ from subsidy.reports import changes, clearing_workbook, fingerprint, ledger_rows
 from subsidy.reports import period as sheets
 from subsidy.reports.gathered import Gatherer
 from subsidy.reports.ledger_rows import Window
-from subsidy.reports.period import ReportInputs
+from subsidy.reports.period import Derived, ReportInputs
 from subsidy.reports.sheet import Book
 from subsidy.settings import Settings
 
@@ -216,36 +216,38 @@ def _latest(statuses: pa.Table) -> pa.Table:
     )
 
 
-def _derivations(
-    ctx: Context, conn: Connection, known: Sequence[Segment], detail: pa.Table, names: dict[int, str]
-) -> list[tuple[str, str, str, str, int | None, int, str]]:
+def _derivations(ctx: Context, conn: Connection, known: Sequence[Segment], detail: pa.Table, names: dict[int, str]) -> list[Derived]:
     """How each line of the detail came about. A line that comes out differently from what is stored says so."""
     stored = {(r["agreement_no"], r["account_no"], r["serial_no"]): r for r in detail.select(_SHOWN).to_pylist()}
     wanted = {key[0] for key in stored}
     claimed = claims.held(conn, ctx.centre, ctx.run.business_date)
-    found: dict[tuple[str, str, str], tuple[str, str, str, str, int | None, int, str]] = {}
+    found: dict[tuple[str, str, str], list[Derived]] = {}
     for buckets in manifest.groups(known):
         facts = manifest.facts_of(ctx.store, known, ctx.run.business_date, buckets, claimed)
         for agreement_no in facts["agreement"]["agreement_no"].to_pylist():
             if agreement_no not in wanted:
                 continue
-            for e in explain_agreement(facts, ctx.policy, agreement_no):
-                key = (e.agreement_no, e.account_no, e.serial_no)
-                if key not in stored:
-                    continue
-                text = e.text(names)
-                if any(stored[key][n] != e.line[n] for n in ("figure_fen", "entitled_fen", "payable_fen")):
-                    text = f"【注意】按本批次的规则重算为应付 {format_yuan(e.line['payable_fen'])} 元，与已存明细不同，应查明。\n{text}"
-                found[key] = (
-                    e.agreement_no,
-                    e.serial_no,
-                    "" if e.exact is None else str(e.exact),
-                    "" if e.limit is None else str(e.limit),
-                    e.rounded_fen,
-                    e.earlier_fen,
-                    text,
-                )
-    return [found.get(key, (key[0], key[2], "", "", None, 0, "没有推导：该行的资料已不在账内")) for key in stored]
+            for explanation in explain_agreement(facts, ctx.policy, agreement_no):
+                key = (explanation.agreement_no, explanation.account_no, explanation.serial_no)
+                if key in stored:
+                    found[key] = _steps(explanation, stored[key], names)
+    return [step for key in stored for step in found.get(key, [(key[0], key[2], "没有推导", "该行的资料已不在账内", "", "", None, None)])]
+
+
+def _steps(e: Explanation, stored: Mapping[str, Any], names: Mapping[int, str]) -> list[Derived]:
+    source = names.get(e.file_no, "")
+    steps: list[Derived] = [(e.agreement_no, e.serial_no, "来源", f"{source} 第 {e.line_no} 行（登记号 {e.file_no}）", "", "", None, None)]
+    for section in e.sections:
+        content = "；".join(f"{i.label}：{i.value}" + (f"〔{i.source}〕" if i.source else "") for i in section.items)
+        if section.key == "amount":
+            exact, limit = ("" if value is None else str(value) for value in (e.exact, e.limit))
+            steps.append((e.agreement_no, e.serial_no, section.title, content, exact, limit, e.rounded_fen, e.earlier_fen))
+        else:
+            steps.append((e.agreement_no, e.serial_no, section.title, content, "", "", None, None))
+    if any(stored[n] != e.line[n] for n in ("figure_fen", "entitled_fen", "payable_fen")):
+        text = f"按本批次的规则重算为应付 {format_yuan(e.line['payable_fen'])} 元，与已存明细不同，应查明"
+        steps.append((e.agreement_no, e.serial_no, "注意", text, "", "", None, None))
+    return steps
 
 
 _SHOWN = ["agreement_no", "account_no", "serial_no", "figure_fen", "entitled_fen", "payable_fen"]

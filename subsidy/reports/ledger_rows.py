@@ -173,20 +173,20 @@ def corrections(conn: Connection, w: Window, files: Mapping[int, str]) -> Sheet:
         .order_by(t.c.posting_no, c.c.ordinal)
     ).mappings()
     columns = (
-        Column("协议编号", width=19),
-        Column("业务流水号", width=21),
+        Column("协议编号", width=18),
+        Column("业务流水号", width=20),
         Column("类别", width=7),
         Column("金额", "money", 14, True),
-        Column("更正前应付", "money", 14),
-        Column("更正后应付", "money", 14),
-        Column("原因", width=40, wrap=True),
-        Column("原因文件", width=28),
+        Column("更正前应付", "money", 12),
+        Column("更正后应付", "money", 12),
+        Column("原因", width=28, wrap=True),
+        Column("原因文件", width=24, wrap=True),
         Column("行号", "int", 7),
         Column("记账号", "int", 8),
-        Column("更正的记账号", "int", 12),
+        Column("更正的记账号", "int", 9),
         Column("原记账日", "date", 11),
         Column("入账日", "date", 11),
-        Column("规则版本", width=20),
+        Column("规则版本", width=18, wrap=True),
     )
     rows = [
         (
@@ -237,14 +237,14 @@ def quarantine(conn: Connection, w: Window, on: date, files: Mapping[int, str]) 
     rows += [row(SEVERITIES.get(x.severity, "异常"), x, x.business_date) for x in conn.execute(findings)]
     columns = (
         Column("类别", width=7),
-        Column("代码", width=20),
-        Column("协议编号", width=19),
-        Column("来源文件", width=26),
+        Column("代码", width=19),
+        Column("协议编号", width=18),
+        Column("来源文件", width=24, wrap=True),
         Column("行号", "int", 7),
-        Column("字段", width=16),
-        Column("值", width=18),
-        Column("说明", width=56, wrap=True),
-        Column("处理办法", width=44, wrap=True),
+        Column("字段", width=14, wrap=True),
+        Column("值", width=15, wrap=True),
+        Column("说明", width=44, wrap=True),
+        Column("处理办法", width=38, wrap=True),
         Column("发现日", "date", 11),
         Column("已历天数", "int", 9),
     )
@@ -298,10 +298,10 @@ def payments(conn: Connection, w: Window, on: date, full: bool) -> Sheet:
         Column("方向", width=6),
         Column("状态", width=8),
         Column("状态日期", "date", 11),
-        Column("响应码", width=9),
-        Column("说明", width=30),
-        Column("主机流水号", width=20),
         Column("未决天数", "int", 9),
+        Column("响应码", width=9),
+        Column("说明", width=40, wrap=True),
+        Column("主机流水号", width=20),
         Column("替代的付款", width=20),
         Column("付款文件", width=46),
     )
@@ -315,10 +315,10 @@ def payments(conn: Connection, w: Window, on: date, full: bool) -> Sheet:
         _words(t["direction"], DIRECTIONS),
         _words(t["state"], STATES),
         t["event_on"],
+        pc.if_else(waiting, pc.max_element_wise(age, pa.scalar(0, pa.int64())), pa.scalar(None, pa.int64())),
         t["code"],
         t["text"],
         t["host_serial"],
-        pc.if_else(waiting, pc.max_element_wise(age, pa.scalar(0, pa.int64())), pa.scalar(None, pa.int64())),
         t["replaces"],
         t["file_name"],
     ]
@@ -327,7 +327,7 @@ def payments(conn: Connection, w: Window, on: date, full: bool) -> Sheet:
         "未决的付款既不算已付也不算失败，查询银行之前不会重发",
         "退汇与失败的款项以新编号转入下一次清算",
     )
-    return Sheet("回盘与退汇", columns, pa.table(data, names=[c.label for c in columns]), notes)
+    return Sheet("回盘与退汇", columns, pa.table(data, names=[c.label for c in columns]), notes, ("未决天数",))
 
 
 def _words(column: pa.ChunkedArray, words: Mapping[str, str]) -> pa.ChunkedArray:

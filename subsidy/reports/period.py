@@ -27,6 +27,10 @@ from subsidy.reports.sheet import Book, Column, Cover, Sheet, Term, Tie, of_rows
 
 DETAIL_TITLE = "贴息明细"
 
+#: One step of a line's derivation: agreement, serial number, step, content; with the step that has it: exact amount in fen as a fraction,
+#: limit likewise, rounded fen, fen that earlier parts of the instalment have.
+Derived = tuple[str, str, str, str, str, str, int | None, int | None]
+
 
 @dataclass(frozen=True)
 class ReportInputs:
@@ -37,9 +41,8 @@ class ReportInputs:
     `gathered.DETAIL` / `MOVED`. `changes`: (class, loans, last period fen, this period fen). `vouchers`: rows of table 8.0.5 (number,
     summary,
     account, debit fen, credit fen, attachments, date). `figures`: annual figures as (label, this month, this year, in all, is money).
-    `derivations`: (agreement, serial number, exact fen as a fraction, limit likewise, rounded fen, taken by earlier parts, text) per line,
-    None
-    beyond `derivation_limit` lines. `full`: personal data unmasked, for those whose role allows it."""
+    `derivations`: the steps of each line, None beyond `derivation_limit` lines.
+    `full`: personal data unmasked, for those whose role allows it."""
 
     policy: CentrePolicy
     period: str
@@ -52,7 +55,7 @@ class ReportInputs:
     file_names: Mapping[int, str]
     vouchers: Sequence[tuple[str, str, str, int, int, int, date]]
     figures: Sequence[tuple[str, int, int, int, bool]]
-    derivations: Sequence[tuple[str, str, str, str, int | None, int, str]] | None
+    derivations: Sequence[Derived] | None
     derivation_limit: int
     full: bool = False
 
@@ -112,8 +115,8 @@ def _files(numbers: pa.ChunkedArray, names: Mapping[int, str]) -> pa.ChunkedArra
 DETAIL_COLUMNS = (
     Column("协议编号", width=19),
     Column("贷款账号", width=20),
-    Column("收款户名", width=13),
-    Column("贷款银行", width=16),
+    Column("收款户名", width=11),
+    Column("贷款银行", width=14),
     Column("业务流水号", width=21),
     Column("期次", "int", 6),
     Column("记账日期", "date", 11),
@@ -122,7 +125,7 @@ DETAIL_COLUMNS = (
     Column("应得金额", "money", 12, True),
     Column("应付金额", "money", 12, True),
     Column("结果", width=11),
-    Column("原因", width=34, wrap=True),
+    Column("原因", width=28, wrap=True),
     Column("应还款日", "date", 11),
     Column("还款日", "date", 11),
     Column("计息起始日", "date", 11),
@@ -134,7 +137,7 @@ DETAIL_COLUMNS = (
     Column("贴息天数", "int", 9),
     Column("计算方法", width=11),
     Column("规则版本", width=20),
-    Column("来源文件", width=34),
+    Column("来源文件", width=32),
     Column("行号", "int", 7),
 )
 
@@ -210,11 +213,12 @@ def _derivations(inputs: ReportInputs) -> Sheet:
     columns = (
         Column("协议编号", width=19),
         Column("业务流水号", width=21),
-        Column("精确金额（分，分数）", width=26, wrap=True),
-        Column("利息上限（分，分数）", width=22, wrap=True),
+        Column("步骤", width=14),
+        Column("内容", width=86, wrap=True),
+        Column("精确金额（分，分数）", width=24, wrap=True),
+        Column("利息上限（分，分数）", width=20, wrap=True),
         Column("四舍五入", "money", 12),
         Column("前次部分已得", "money", 12),
-        Column("推导", width=110, wrap=True),
     )
     if inputs.derivations is None:
         note = f"本期明细超过 {inputs.derivation_limit} 行，不逐行列出推导；任何一行都可以用 subsidy explain 或下载页的“为什么”查看"

@@ -15,6 +15,8 @@ from subsidy.reports.sheet import Column, Sheet
 
 #: Rows that are text in memory at once.
 BLOCK_ROWS = 8_192
+#: Height of a line of text, and the greatest height of a row.
+LINE_POINTS, MAX_POINTS = 13, 409
 
 
 def blocks(sheet: Sheet) -> Iterator[list[pa.Array]]:
@@ -37,7 +39,7 @@ def rows_xml(columns: Sequence[Column], block: Sequence[pa.Array], first_row: in
     """The ``<row>`` elements of one block, the first being row `first_row`; `styles` are cell formats by column."""
     count = len(block[0])
     numbers = pa.array(np.arange(first_row, first_row + count)).cast(pa.string())
-    parts: list[str | pa.Array] = ['<row r="', numbers, '">']
+    parts: list[str | pa.Array] = ['<row r="', numbers, '"', *_height(columns, block), ">"]
     for at, (column, values, style) in enumerate(zip(columns, block, styles, strict=True), start=1):
         start = f'<c r="{get_column_letter(at)}'
         if column.kind == "text":
@@ -55,6 +57,26 @@ def rows_xml(columns: Sequence[Column], block: Sequence[pa.Array], first_row: in
             parts += piece
     parts.append("</row>")
     return _bytes(_join(parts))
+
+
+def _height(columns: Sequence[Column], block: Sequence[pa.Array]) -> list[pa.Array]:
+    """The height of rows whose wrapped text needs more than one line, as an attribute; readers do not all find it out themselves.
+
+    A Chinese character is three bytes and two columns wide, a Latin one one and one: the width of a text is the mean of bytes and
+    characters. Column widths count characters of 11 points, the text has 9."""
+    lines: pa.Array | None = None
+    for column, values in zip(columns, block, strict=True):
+        if column.wrap:
+            width = pc.shift_right(pc.add(pc.binary_length(values), pc.utf8_length(values)), 1)
+            room = column.width * 11 // 10 - 1
+            need = pc.add(pc.divide(pc.add(width, room - 1), room), pc.count_substring(values, "\n"))
+            need = pc.fill_null(need, 0).cast(pa.int64())
+            lines = need if lines is None else pc.max_element_wise(lines, need)
+    if lines is None or pc.max(lines).as_py() < 2:
+        return []
+    points = pc.min_element_wise(pc.add(pc.multiply(lines, LINE_POINTS), 3), pa.scalar(MAX_POINTS, pa.int64()))
+    custom = _join([' ht="', points.cast(pa.string()), '" customHeight="1"'])
+    return [pc.if_else(pc.greater(lines, 1), custom, "")]
 
 
 def _space(values: pa.Array) -> str:

@@ -40,7 +40,7 @@ BAD_FILL = PatternFill("solid", bgColor="FF5050", fgColor="FF5050")
 LABEL_ROW = 3
 COVER, TIES, TOTAL = "封面", "勾稽表", "合计"
 #: Characters of default width that a landscape A4 page holds at full size.
-PAGE_CHARACTERS = 142
+PAGE_CHARACTERS = 112
 #: The cover's row that a watermark is written into.
 MARK_ROW = 2
 _UNPRINTED = "0" * 64
@@ -154,7 +154,7 @@ def _style(cell: Any, kind: Kind, *, bold: bool = False, wrap: bool = False, fil
     cell.border = THIN
     cell.font = Font(name=FONT, size=9, bold=bold)
     cell.alignment = Alignment(
-        vertical="center", wrap_text=wrap or None, horizontal="center" if kind == "date" else None, indent=1 if kind == "int" else 0
+        vertical="center", wrap_text=wrap or None, horizontal={"date": "center", "text": "left"}.get(kind), indent=int(kind == "text")
     )
     if fill is not None:
         cell.fill = fill
