@@ -56,7 +56,8 @@ def balances(book: Book, statuses: Statuses) -> Balance:
     highest = np.maximum.accumulate(loan.astype(np.int64) * 2048 + number) - loan.astype(np.int64) * 2048
     gap = (distinct > 0) & (highest - first_number[loan] + 1 != distinct)
     broken = _running(unreadable[order].astype(np.int64), at_start) > 0
-    known = start_known[loan] & ~gap & ~broken
+    late = _fell_due_between(book, order, inst, loan, status_day)[loan] & (distinct > 0)
+    known = start_known[loan] & ~gap & ~broken & ~late
     pre = np.flatnonzero(alive[order] & (rows.kind[order] == PREPAYMENT))
     if len(pre):
         known[pre] &= _next_due(book, order, inst, pre, first, status_day) > rows.accrual_to[order[pre]]
@@ -133,6 +134,18 @@ def _starts(
     start[opened[by_base]] = (borne[opened] + earlier)[by_base]
     known[opened] = by_status | has_inst
     return start, number_one, known, status_day
+
+
+def _fell_due_between(book: Book, order: Index, inst: Bool, loan: Index, status_day: Int32) -> Bool:
+    """Per loan: an instalment fell due after the TX02 that gives the start and before the loan's first numbered row, so one is missing
+    (docs/interpretations.md, point 26)."""
+    rows, loans = book.rows, book.loans
+    if not len(order):
+        return np.zeros(len(loans), bool)
+    first = _first_where(inst, loan, len(loans))
+    due_day = np.clip(loans.due_day, 1, 31)
+    before = due_date(nominal_month(rows.due_on[order[np.maximum(first, 0)]], due_day) - np.int32(1), due_day)
+    return np.asarray((first >= 0) & (status_day != NO_DAY) & (before > status_day))
 
 
 def _first_where(where: Bool, loan: Index, loans: int) -> Index:

@@ -71,16 +71,19 @@ class Balances:
         self._before: dict[str, tuple[int, bool]] = {}  # running balance before a row, and whether every instalment before it is known
         seen: set[int] = set()
         last: Fact | None = None  # the numbered row before
+        late = False  # an instalment fell due between the TX02 of the start and the first numbered row (interpretation 26)
         for row in ordered:
             problem = set_aside.get(row["serial_no"])
             readable = readable and problem not in _UNREADABLE
             numbered = is_part(row) and problem != "ABOVE-TERM"
             if numbered:
+                if not seen and start.status_on is not None:
+                    late = due_date(nominal_month(row["due_on"], numbering.due_day) - 1, numbering.due_day) > start.status_on
                 seen.add(row["instalment"])
                 last = row
             while expected in seen:
                 expected += 1
-            complete = expected > max(seen, default=0) and start.first <= min(seen, default=start.first)
+            complete = expected > max(seen, default=0) and start.first <= min(seen, default=start.first) and not late
             if row["kind"] == "03":
                 complete = complete and self._nothing_due(row, last, start, numbering, opened)
             self._before[row["serial_no"]] = (balance, complete and readable)
