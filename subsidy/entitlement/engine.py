@@ -16,7 +16,7 @@ from subsidy.entitlement.balance import balances
 from subsidy.entitlement.book import Book
 from subsidy.entitlement.changes import Changes, changes_of
 from subsidy.entitlement.codes import BALANCE_UNKNOWN, PROBLEMS, SHADOW_UNKNOWN, Problem
-from subsidy.entitlement.columns import Bool, Int64, UInt8, array_of
+from subsidy.entitlement.columns import NO_DAY, Bool, Int64, UInt8, array_of
 from subsidy.entitlement.figures import HOLD_BALANCE, HOLD_NONE, HOLD_SHADOW, Figures, figures_of
 from subsidy.entitlement.findings import findings_of
 from subsidy.entitlement.gates import Sight
@@ -203,7 +203,9 @@ def lines_of(working: Working) -> pa.Table:
         return array_of(facts, name) if same else array_of(facts, name).take(source)
 
     def day(values: npt.NDArray[np.int32]) -> pa.Array:
-        return pa.array(values).view(pa.date32())
+        # A date that was not sent stays absent.
+        missing = values == NO_DAY if len(values) and values.min() == NO_DAY else None
+        return pa.array(values, mask=missing).view(pa.date32())
 
     days = rows.accrual_to.astype(np.int64) - rows.accrual_from
     balance, interest, principal = _shadow_columns(working)

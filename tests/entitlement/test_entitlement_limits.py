@@ -1,0 +1,115 @@
+"""Limits over time: closed form and row after row must agree with one plain loop (handbook section 4)."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+from entitlement_facts import INSTALMENTS, change, day, facts, fen, gates, opening, policy, row, rule
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from subsidy.entitlement.engine import assess
+from subsidy.facts.schema import Facts
+from subsidy.policy.model import CentrePolicy
+
+
+def entitled(given_facts: Facts, rules: CentrePolicy) -> list[int]:
+    return list(assess(given_facts, rules).lines["entitled_fen"].to_pylist())
+
+
+def test_monthly_limit_is_of_the_month_of_the_accrual_end() -> None:
+    rows = [
+        row("001", "2026-01-10", "2026-02-01", "1,000.00", "500,000", kind="03", principal_repaid_fen=1),
+        row("002", "2026-02-01", "2026-02-10", "400.00", "500,000", instalment=1),
+        row("003", "2026-02-10", "2026-03-10", "1,456.04", "499,213.11", instalment=2),
+    ]
+    lines = assess(facts(*rows), policy(rule(monthly_limit_fen=fen("300.00")))).lines
+    assert lines["figure_fen"].to_pylist() == [fen("257.14"), fen("102.86"), fen("374.41")]
+    assert lines["entitled_fen"].to_pylist() == [fen("257.14"), fen("42.86"), fen("300.00")]
+    assert lines["reason"].to_pylist() == ["", "LIMIT-MONTH", "LIMIT-MONTH"]
+
+
+def test_serial_numbers_are_ordered_as_text() -> None:
+    both = {"accrual_from": day("2026-01-10"), "kind": "03", "principal_repaid_fen": 1}
+    rows = [row("9", "2026-01-10", "2026-02-10", "700.00", "1", **both), row("10", "2026-01-10", "2026-02-10", "1,000.00", "1", **both)]
+    lines = assess(facts(*rows), policy(rule(monthly_limit_fen=fen("300.00")))).lines
+    assert lines["serial_no"].to_pylist() == ["10", "9"]
+    assert lines["entitled_fen"].to_pylist() == [fen("257.14"), fen("42.86")]
+
+
+def test_lifetime_limit_starts_from_what_the_old_system_paid() -> None:
+    rules = policy(rule(lifetime_limit_fen=fen("1,000.00")), go_live="2026-03-01")
+    assert entitled(facts(*INSTALMENTS, opening=[opening(paid_fen=fen("500.00"))]), rules) == [0, fen("374.41"), fen("125.59")]
+    assert entitled(facts(*INSTALMENTS, opening=[opening(paid_fen=fen("2,000.00"))]), rules) == [0, 0, 0]
+
+
+def test_each_loan_has_its_own_limits() -> None:
+    two = {"agreement_no": "XY2", "contract_no": "HT2"}
+    more = [{**r, "account_no": "ZH2"} for r in INSTALMENTS]
+    given_facts = facts(
+        *INSTALMENTS,
+        *more,
+        agreement=[{}, two],
+        contract=[{}, {"contract_no": "HT2"}],
+        account=[{}, {"account_no": "ZH2", "contract_no": "HT2"}],
+        opening=[opening(agreement_no="XY2", account_no="ZH2", paid_fen=fen("600.00"))],
+    )
+    assert entitled(given_facts, policy(rule(lifetime_limit_fen=fen("700.00")))) == [
+        *(fen(v) for v in ("375.00", "325.00", "0")),
+        *(fen(v) for v in ("100.00", "0", "0")),
+    ]
+
+
+def test_held_lines_use_limits_and_forfeited_ones_do_not() -> None:
+    limited = {"lifetime_limit_fen": fen("700.00")}
+    held = policy(rule(gates=gates(("instalment == 1", "hold", "G")), **limited))
+    assert entitled(facts(*INSTALMENTS), held) == [fen("375.00"), fen("325.00"), 0]
+    forfeited = policy(rule(gates=gates(("instalment == 1", "forfeit", "G")), **limited))
+    assert entitled(facts(*INSTALMENTS), forfeited) == [0, fen("374.41"), fen("325.59")]
+    claw = change("B1", "clawback", "2026-05-01", range_from=day("2026-02-10"), range_to=day("2026-02-10"))
+    assert entitled(facts(*INSTALMENTS, change=[claw]), policy(rule(**limited))) == [0, fen("374.41"), fen("325.59")]
+
+
+def plain(rows: list[dict[str, Any]], figures: list[int], rules: CentrePolicy, paid: int) -> list[int]:
+    """One loop over the rows of one loan in order."""
+    months: dict[tuple[int, int], int] = {}
+    life, out = paid, []
+    for one, figure in zip(rows, figures, strict=True):
+        now = rules.rules_on(one["accrual_from"])
+        amount = min(figure, one["interest_fen"])
+        month = (one["accrual_to"].year, one["accrual_to"].month)
+        if now.monthly_limit_fen is not None:
+            amount = min(amount, max(now.monthly_limit_fen - months.get(month, 0), 0))
+        if now.lifetime_limit_fen is not None:
+            amount = min(amount, max(now.lifetime_limit_fen - life, 0))
+        months[month] = months.get(month, 0) + amount
+        life += amount
+        out.append(amount)
+    return out
+
+
+LIMITS = st.one_of(st.none(), st.integers(0, 120_000))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    steps=st.lists(st.tuples(st.integers(1, 40), st.integers(0, 200_000)), min_size=1, max_size=14),
+    limits=st.lists(st.tuples(LIMITS, LIMITS), min_size=1, max_size=3),
+    paid=st.integers(0, 150_000),
+)
+def test_limits_are_used_up_in_order(steps: list[tuple[int, int]], limits: list[tuple[int | None, int | None]], paid: int) -> None:
+    rows, on = [], date(2026, 1, 10)
+    for number, (days, interest) in enumerate(steps):
+        to = on + timedelta(days)
+        rows.append(row(f"{number:03d}", str(on), str(to), "0", "500,000", interest_fen=interest))
+        on = to
+    starts = [date(2000, 1, 1), date(2026, 2, 5), date(2026, 4, 1)][: len(limits)]
+    rules = policy(
+        *(
+            rule(version_id=f"v{n}", effective_from=start, effective_to=end, monthly_limit_fen=month, lifetime_limit_fen=life)
+            for n, (start, end, (month, life)) in enumerate(zip(starts, [*starts[1:], None], limits, strict=True))
+        )
+    )
+    lines = assess(facts(*rows, opening=[opening(paid_fen=paid)]), rules).lines
+    assert lines["entitled_fen"].to_pylist() == plain(rows, lines["figure_fen"].to_pylist(), rules, paid)
