@@ -12,7 +12,7 @@ from typing import Any
 from subsidy.errors import TerminalError
 from subsidy.ledger import audit
 from subsidy.ledger.database import open_database
-from subsidy.night import bank, clock, context, opening, posting, proving, reporting, settling
+from subsidy.night import bank, clock, context, opening, posting, proving, reporting, settling, tally
 from subsidy.night import compute as computing
 from subsidy.night import recompute as recomputing
 from subsidy.night import take_in as taking
@@ -85,7 +85,9 @@ def report(settings: Settings, centre: str, run_no: int) -> dict[str, Any]:
 
 def close_night(settings: Settings, centre: str, run_no: int) -> dict[str, Any]:
     """Close the run."""
-    return step(settings, centre, run_no, "close_night")
+    closed = step(settings, centre, run_no, "close_night")
+    tally.refresh(settings, centre)
+    return closed
 
 
 def run_night(
@@ -128,12 +130,16 @@ def answer_settlement(settings: Settings, centre: str, period: str, person: str,
 
 def publish(settings: Settings, centre: str, period: str) -> dict[str, Any]:
     """Publish the approved payment files of a period; again does nothing."""
-    return settling.publish(settings, centre, period)
+    published = settling.publish(settings, centre, period)
+    tally.refresh(settings, centre, period)
+    return published
 
 
 def read_results(settings: Settings, centre: str, business_date: date, actor: str) -> dict[str, Any]:
     """Read result, movement and answer files of the banks."""
-    return bank.read_results(settings, centre, business_date, actor)
+    counts = bank.read_results(settings, centre, business_date, actor)
+    tally.refresh(settings, centre)
+    return counts
 
 
 def complete_period(settings: Settings, centre: str, business_date: date) -> str | None:

@@ -1,0 +1,70 @@
+"""Small readable pieces for pages: the first rows of a workbook's sheets, and what a step did, in words."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from openpyxl import load_workbook
+
+from subsidy.money import format_yuan
+from subsidy.reports.workbook import LABEL_ROW
+
+#: Sheets that the page shows, in this order, and how many of their rows.
+SHOWN = ("汇总", "网点汇总", "变动分析", "勾稽表")
+ROWS = 12
+
+_WORDS = {
+    "rows_in": "收到行", "rows_booked": "入账行", "rows_quarantined": "隔离行", "rows_duplicate": "重复行", "files": "文件",
+    "released": "放行", "agreements": "协议", "loans": "贷款", "lines": "明细", "lines_new": "新明细", "lines_changed": "改动明细",
+    "differences": "差异", "checked": "复算", "postings": "记账", "accruals": "计提", "top_ups": "补差", "recoveries": "追回",
+    "entries": "分录", "compared": "比对", "findings": "异常", "broken": "不符",
+}  # fmt: skip
+
+
+def said(name: str, result: dict[str, Any] | None) -> str | None:
+    """What a finished step did, in Chinese; None when it is not done. Only counts that have a name for people."""
+    if result is None:
+        return None
+    parts = [f"{_WORDS[key]} {value:,}" for key, value in result.items() if key in _WORDS and isinstance(value, int)]
+    if result.get("missing"):
+        parts.append(f"缺 {len(result['missing'])} 个文件")
+    if result.get("periods"):
+        parts.append("期间 " + "、".join(str(x) for x in result["periods"]))
+    for settled in result.get("settlements", []):
+        parts.append(f"{settled['period']} 期：{settled['payments']:,} 笔，{format_yuan(settled['sent_fen'])} 元")
+    return "　".join(parts) or "完成"
+
+
+def sheets(path: Path) -> list[tuple[str, list[list[tuple[str, bool]]], bool]]:
+    """(title, first rows, whether there are more) of the sheets of `SHOWN` that the workbook has; a cell is its text and whether it is a
+    number; the first row holds the labels.
+
+    Reads only the beginning of each sheet, so that a workbook of a million rows opens as fast as a small one."""
+    if not path.is_file():
+        return []
+    found = []
+    book = load_workbook(path, read_only=True, data_only=True)
+    try:
+        for title in SHOWN:
+            if title in book.sheetnames:
+                first = book[title].iter_rows(min_row=LABEL_ROW, max_row=LABEL_ROW + ROWS + 1, values_only=True)
+                rows = [list(row) for row in first if any(value is not None for value in row)]
+                width = max((i + 1 for row in rows for i, value in enumerate(row) if value is not None), default=0)
+                if width:
+                    shown = [[(_text(v), isinstance(v, int | float)) for v in row[:width]] for row in rows[: ROWS + 1]]
+                    found.append((title, shown, len(rows) > ROWS + 1))
+    finally:
+        book.close()
+    return found
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime | date):
+        return f"{value:%Y-%m-%d}"
+    if isinstance(value, float):  # shown only; no amount is computed from it
+        return f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
