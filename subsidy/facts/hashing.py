@@ -76,31 +76,57 @@ _M2 = np.uint64(0xD6E8FEB86659FD93)
 
 
 def hash64(column: pa.Array | pa.ChunkedArray, seed: U64 | None = None) -> U64:
-    """A 64-bit hash of each string; `seed` chains the columns of a key, so that ("ab", "c") and ("a", "bc") differ."""
+    """A 64-bit hash of each string; `seed` chains the columns of a key, so that ("ab", "c") and ("a", "bc") differ.
+
+    A string is taken as 64-bit words from its begin, the last word from its end (overlapping); below 8 bytes as one padded word.
+    """
     array = _flat(column)
     n = len(array)
-    state = np.zeros(n, np.uint64) if seed is None else seed.copy()
+    state = np.zeros(n, np.uint64) if seed is None else seed
     if n == 0:
-        return state
-    if array.null_count:
-        array = array.fill_null("")
-    offsets, _ = string_buffers(array)
-    lengths = np.diff(offsets)
+        return state.copy()
+    offsets, data = string_buffers(array)
+    starts, lengths = offsets[:-1], np.diff(offsets)
     shortest, longest = int(lengths.min()), int(lengths.max())
-    width = max(8, -(-longest // 8) * 8)
-    padded = pc.ascii_rpad(array, width, "\0")
-    count = n * width // 8
-    words = np.frombuffer(padded.buffers()[2], np.uint64, count=count, offset=padded.offset * width).reshape(n, width // 8)
     with np.errstate(over="ignore"):
-        state ^= lengths.astype(np.uint64) * _M1
-        for k in range(words.shape[1]):
-            mixed = (state ^ words[:, k]) * _M1
-            mixed ^= mixed >> np.uint64(29)
-            mixed *= _M2
-            mixed ^= mixed >> np.uint64(32)
-            # A word beyond a string's end must not change its hash: neighbours decide the width.
-            state = mixed if shortest > 8 * k else np.where(lengths > 8 * k, mixed, state)
+        state = state ^ (lengths.astype(np.uint64) * _M1)
+        if shortest >= 8:
+            for k in range(0, longest - longest % 8, 8):
+                mixed = _mix(state, _words(data, starts, k, shortest == longest))
+                state = mixed if shortest >= k + 8 else np.where(lengths >= k + 8, mixed, state)
+            if shortest != longest or longest % 8:
+                mixed = _mix(state, _words(data, offsets[1:], -8, shortest == longest))
+                state = mixed if shortest == longest else np.where(lengths % 8 != 0, mixed, state)
+            return state
+        short = np.flatnonzero(lengths < 8)
+        padded = np.frombuffer(pc.ascii_rpad(array.take(pa.array(short)), 8, "\0").buffers()[2], np.uint64, count=len(short))
+        hashed = _mix(state[short], padded)
+        rest = np.flatnonzero(lengths >= 8)
+        if len(rest):
+            # The length is mixed in already: undo it for the long ones, which mix it in themselves.
+            own = state[rest] ^ (lengths[rest].astype(np.uint64) * _M1)
+            state[rest] = hash64(array.take(pa.array(rest)), own)
+        state[short] = hashed
     return state
+
+
+def _mix(state: U64, words: U64) -> U64:
+    mixed = (state ^ words) * _M1
+    mixed ^= mixed >> np.uint64(29)
+    mixed *= _M2
+    mixed ^= mixed >> np.uint64(32)
+    return mixed
+
+
+def _words(data: NDArray[np.uint8], places: NDArray[np.int32], shift: int, even: bool) -> U64:
+    """The eight bytes at each place + `shift`, as one number; places beyond the data give anything. `even`: places are equally spaced."""
+    if even and len(places) > 1:
+        at, step = int(places[0]) + shift, int(places[1]) - int(places[0])
+        return np.ndarray((len(places),), np.dtype("<u8"), data, at, (step,)).astype(np.uint64)
+    if len(data) < 8:
+        return np.zeros(len(places), np.uint64)
+    anywhere = np.ndarray((len(data) - 7,), np.dtype("<u8"), data, 0, (1,))
+    return anywhere[np.clip(places.astype(np.int64) + shift, 0, len(data) - 8)].astype(np.uint64)
 
 
 def hash_int(values: NDArray[np.int64], seed: U64) -> U64:
@@ -111,3 +137,42 @@ def hash_int(values: NDArray[np.int64], seed: U64) -> U64:
         state *= _M2
         result: U64 = state ^ (state >> np.uint64(32))
     return result
+
+
+class Places:
+    """Where each of many distinct hashes stands: a table with open addressing, filled and asked by whole columns."""
+
+    def __init__(self, hashes: U64) -> None:
+        """`hashes` must be distinct and not zero."""
+        size = 16
+        while size < 2 * len(hashes):
+            size *= 2
+        self._mask = np.uint64(size - 1)
+        self._hashes = np.zeros(size, np.uint64)
+        self._at = np.full(size, -1, np.int32)
+        left = np.arange(len(hashes), dtype=np.int32)
+        slots = hashes & self._mask
+        while len(left):
+            free = self._hashes[slots] == 0
+            # Several may want one slot: the last one written has it, the others try the next.
+            self._hashes[slots[free]] = hashes[left[free]]
+            self._at[slots[free]] = left[free]
+            lost = self._at[slots] != left
+            left, slots = left[lost], (slots[lost] + np.uint64(1)) & self._mask
+
+    def find(self, hashes: U64) -> NDArray[np.int64]:
+        """Index of each hash, -1 where it is not there."""
+        slots = hashes & self._mask
+        held = self._hashes[slots]
+        hit = held == hashes
+        found = np.where(hit, self._at[slots], np.int32(-1)).astype(np.int64)
+        left = np.flatnonzero(~hit & (held != 0))
+        slots = slots[left]
+        while len(left):
+            slots = (slots + np.uint64(1)) & self._mask
+            held = self._hashes[slots]
+            hit = held == hashes[left]
+            found[left[hit]] = self._at[slots[hit]]
+            on = ~hit & (held != 0)
+            left, slots = left[on], slots[on]
+        return found

@@ -77,7 +77,7 @@ def _range(
     rows = rows.append_column("occurrence", pa.array(occurrence, pa.int32()))
     key = table.key or (*(c.name for c in table.columns), "occurrence")
     full = spec.mode == "full"
-    values = None if full or not rows.num_rows else pc.unique(rows[key[0]])
+    values = None if full or not rows.num_rows else rows[key[0]]
     known = context.existing(table.name, buckets, values) if full or rows.num_rows else table.arrow.empty_table()
     left, right = _join(rows, known, key)
     content = [c.name for c in table.columns]
@@ -97,7 +97,7 @@ def _range(
     booking.counts.booked += rows.num_rows
     changed = np.flatnonzero(~same)
     _older(rows, known, left[changed], right[changed], context, business_date, booking)
-    written = rows.filter(pa.array(write))
+    written = rows if write.all() else rows.filter(pa.array(write))
     booking.facts.add(_facts(written, table, known_on, file_no, withdrawn=False))
     moved = right[~same]
     if len(moved):

@@ -81,10 +81,32 @@ _DAYS = _day_table()
 
 def parse(column: Column, text: pa.Array, profile: Profile) -> Cells:
     """Parse one column of a table by its dictionary kind, the profile's units and code maps."""
+    if _constant(text):
+        return _repeated(parse(column, text.slice(0, 1), profile), len(text))
     empty = _empty(text)
     cells = _PARSERS[column.kind](column, text, empty, profile)
     if column.required and len(empty):
         cells.fault("FIELD-EMPTY", empty)
+    return cells
+
+
+def _constant(text: pa.Array) -> bool:
+    """Whether all rows of a longer column are the same; many columns of real files are."""
+    if len(text) < 64:
+        return False
+    offsets, data = string_buffers(text)
+    width = int(offsets[1] - offsets[0])
+    if int(offsets[-1] - offsets[0]) != width * len(text) or bool((np.diff(offsets) != width).any()):
+        return False
+    used = data[offsets[0] : offsets[-1]]
+    return bool(np.array_equal(used[width:], used[: len(used) - width]))
+
+
+def _repeated(one: Cells, rows: int) -> Cells:
+    """The verdict on one row, for `rows` of them."""
+    cells = Cells(pa.repeat(one.values[0], rows), total=one.total * rows, unread=one.unread * rows)
+    for code, _, words in one.faults:
+        cells.fault(code, np.arange(rows), **words)
     return cells
 
 
@@ -231,6 +253,12 @@ def _dates(column: Column, text: pa.Array, empty: Rows, profile: Profile) -> Cel
 def _days(text: pa.Array, units: Units) -> NDArray[np.int32]:
     """Days since 1970 of each date, `_BAD_DAY` where it is none."""
     width = 8 if units.date == "YYYYMMDD" else 10
+    if width == 10:
+        try:
+            # Arrow reads exactly YYYY-MM-DD, and only days that exist.
+            return text.cast(pa.date32()).cast(pa.int32()).to_numpy()  # type: ignore[no-any-return]
+        except pa.ArrowInvalid:
+            pass
     offsets, data = string_buffers(text)
     rows = len(text)
     result = np.full(rows, _BAD_DAY, np.int32)
@@ -306,7 +334,9 @@ def _texts(column: Column, text: pa.Array, empty: Rows, profile: Profile) -> Cel
     used = data[offsets[0] : offsets[-1]]
     cells = Cells(text if not len(empty) else pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text))
     limit = min(column.length or profile.limits.field_chars, profile.limits.field_chars)
-    if len(used) and int(used.max()) < 128:
+    if not len(used):
+        return cells
+    if int(used.max()) < 128:
         if int(lengths.max()) > limit:
             cells.fault("TEXT-LONG", np.flatnonzero(lengths > limit), limit=limit)
         if int(used.min()) < 32 or bool((used == 127).any()):

@@ -7,52 +7,50 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from subsidy.facts.hashing import bucket_of, hash64
+from subsidy.facts.hashing import U64, Places, bucket_of, hash64
 from subsidy.facts.schema import FactTable
 from subsidy.facts.view import same_rows
+
+
+def _hashes(keys: pa.Array) -> U64:
+    """Hashes that are never zero: zero marks a free place."""
+    hashes = hash64(keys)
+    hashes[hashes == 0] = 1
+    return hashes
 
 
 class Parents:
     """Known keys of one table with their contract numbers, ready to be looked up by column. Later rows win over earlier ones."""
 
     def __init__(self, known: pa.Table) -> None:
-        """`known` has columns ``key`` and ``contract_no``. Holds about 50 bytes a row."""
+        """`known` has columns ``key`` and ``contract_no``. Holds about 80 bytes a row."""
         keys = known["key"].combine_chunks()
-        hashes = hash64(keys)
-        order = np.argsort(hashes, kind="stable")
-        self._hashes = hashes[order]
-        self._keys = keys.take(pa.array(order)) if len(order) else pa.array([], pa.string())
+        hashes = _hashes(keys)
+        # The last row of each key, in order.
+        rows = np.sort(len(hashes) - 1 - np.unique(hashes[::-1], return_index=True)[1])
+        self._keys = keys.take(pa.array(rows)) if len(rows) else pa.array([], pa.string())
         contracts = known["contract_no"].combine_chunks()
-        self._contracts = contracts.take(pa.array(order)) if len(order) else pa.array([], pa.string())
+        self._contracts = contracts.take(pa.array(rows)) if len(rows) else pa.array([], pa.string())
         self._buckets = bucket_of(self._contracts)
+        self._places = Places(hashes[rows])
+        # Two keys with one hash: such keys, which practically never exist, are kept aside.
+        same = pc.equal(self._keys.take(pa.array(self._places.find(hashes))), keys) if len(rows) else pa.array([], pa.bool_())
+        self._crowded = {keys[int(i)].as_py() for i in np.flatnonzero(~same.to_numpy(zero_copy_only=False))}
+        if self._crowded:
+            raise OverflowError("two keys share a 64-bit hash")
 
     def __len__(self) -> int:
-        return len(self._hashes)
+        return len(self._keys)
 
     def find(self, column: pa.Array) -> NDArray[np.int64]:
         """Index of each value of `column` among the known keys, -1 where it is not known (or null)."""
         rows = len(column)
-        if not rows or not len(self._hashes):
+        if not rows or not len(self._keys):
             return np.full(rows, -1, np.int64)
-        # Rows of one account usually stand together, and a column names far fewer parents than it has rows.
-        encoded = column.dictionary_encode()
-        values = encoded.dictionary
-        hashes = hash64(values)
-        at = np.searchsorted(self._hashes, hashes, side="right") - 1
-        found = (at >= 0) & (self._hashes[np.maximum(at, 0)] == hashes)
-        candidates = self._keys.take(pa.array(np.maximum(at, 0)))
-        same = pc.equal(candidates, values).to_numpy(zero_copy_only=False)
-        for i in np.flatnonzero(found & ~same):  # two keys with one hash: look at all of them
-            hits = np.flatnonzero(self._hashes == hashes[i])
-            exact = [int(h) for h in hits if self._keys[int(h)].as_py() == values[int(i)].as_py()]
-            at[i], same[i] = (exact[-1], True) if exact else (0, False)
-        index = np.where(found & same, at, -1)
-        indices = encoded.indices
-        if indices.null_count:
-            flat = indices.fill_null(0).to_numpy()
-            return np.where(indices.is_valid().to_numpy(zero_copy_only=False), index[flat], -1)
-        result: NDArray[np.int64] = index[indices.to_numpy()]
-        return result
+        filled = column.fill_null("") if column.null_count else column
+        index = self._places.find(_hashes(filled))
+        same = pc.equal(self._keys.take(pa.array(np.maximum(index, 0))), filled).to_numpy(zero_copy_only=False)
+        return np.where(same, index, -1)
 
     def buckets(self, column: pa.Array) -> NDArray[np.int16]:
         """Bucket of each value's contract, -1 where the value is not known."""

@@ -276,21 +276,33 @@ def _interest(
         return
     interest, principal, rate, start, end = interest[at], principal[at], rate[at], start[at], end[at]
     days = end - start
-    y1, m1, d1 = _calendar(start)
-    y2, m2, d2 = _calendar(end)
+    # Nearly every row passes by its actual days; the calendar is asked only for the others.
+    low, high, _ = _band(principal, rate, days * 360, days * 365, checks)
+    unsure = np.flatnonzero((interest < low) | (interest > high))
+    if not len(unsure):
+        return
+    at, interest, principal, rate, days = at[unsure], interest[unsure], principal[unsure], rate[unsure], days[unsure]
+    y1, m1, d1 = _calendar(start[unsure])
+    y2, m2, d2 = _calendar(end[unsure])
     months = (y2 - y1) * 12 + m2 - m1
     thirty = months * 30 + np.minimum(d2, 30) - np.minimum(d1, 30)
-    # In parts of 1 / (360 · 365) year. Due days 29 to 31 make whole months of fewer days than 30/360 counts.
-    candidates = np.stack([days * 365, days * 360, thirty * 365, np.where(np.abs(d2 - d1) <= 3, months * 30 * 365, days * 365)])
-    year = 360 * 365 * 1_000_000
-    least = muldiv_floor((principal, rate, candidates.min(axis=0)), (year,))
-    most = muldiv_floor((principal, rate, candidates.max(axis=0)), (year,)) + 1
-    low = muldiv_floor((least, 1_000_000 - checks.interest_tolerance_ppm), (1_000_000,)) - checks.interest_tolerance_fen
-    high = muldiv_floor((most, 1_000_000 + checks.interest_tolerance_ppm), (1_000_000,)) + checks.interest_tolerance_fen
+    # Due days 29 to 31 make whole months of fewer days than 30/360 counts.
+    whole = np.where(np.abs(d2 - d1) <= 3, months * 30, days)
+    candidates = np.stack([days * 365, days * 360, thirty * 365, whole * 365])
+    low, high, least = _band(principal, rate, candidates.min(axis=0), candidates.max(axis=0), checks)
     bad = np.flatnonzero((interest < low) | (interest > high))
-    if len(bad):
-        expect = {int(at[i]): format_yuan(int(least[i])) for i in bad}
-        faults.add("ROW-INTEREST", at[bad], "LXJE", expect=expect)
+    expect = {int(at[i]): format_yuan(int(least[i])) for i in bad}
+    faults.add("ROW-INTEREST", at[bad], "LXJE", expect=expect)
+
+
+def _band(principal: Rows, rate: Rows, least: Rows, most: Rows, checks: Checks) -> tuple[Rows, Rows, Rows]:
+    """Lowest and highest interest accepted for year fractions of `least` to `most` parts of 1 / (360 · 365), and the least itself."""
+    year = 360 * 365 * 1_000_000
+    low = muldiv_floor((principal, rate, least), (year,))
+    high = muldiv_floor((principal, rate, most), (year,)) + 1
+    lowest = muldiv_floor((low, 1_000_000 - checks.interest_tolerance_ppm), (1_000_000,)) - checks.interest_tolerance_fen
+    highest = muldiv_floor((high, 1_000_000 + checks.interest_tolerance_ppm), (1_000_000,)) + checks.interest_tolerance_fen
+    return lowest, highest, low
 
 
 def _calendar(days: Rows) -> tuple[Rows, Rows, Rows]:

@@ -8,16 +8,18 @@ import stat
 import zipfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from subsidy.intake.faults import refuse
 from subsidy.intake.profile import Limits
+
+_BUFFER = 1 << 16
 
 
 class Counted(io.RawIOBase):
     """A decompressing stream that stops at its limit and turns every way of being broken into one fault."""
 
-    def __init__(self, inner: BinaryIO, limit: int, shown_limit: str) -> None:
+    def __init__(self, inner: Any, limit: int, shown_limit: str) -> None:
         self._inner = inner
         self._left = limit
         self._shown = shown_limit
@@ -25,11 +27,17 @@ class Counted(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def readinto(self, buffer: Any) -> int:
+        """Fill `buffer` from `read`."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
     def read(self, size: int = -1) -> bytes:
         """At most `size` bytes. FileRefused ``ARCHIVE-BOMB`` beyond the limit, ``ARCHIVE-BROKEN`` when the data is damaged."""
         wanted = self._left + 1 if size < 0 else min(size, self._left + 1)
         try:
-            data = self._inner.read(wanted)
+            data: bytes = self._inner.read(wanted)
         except (zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile, OSError, NotImplementedError, RuntimeError):
             raise refuse("ARCHIVE-BROKEN") from None
         self._left -= len(data)
@@ -46,7 +54,7 @@ def expanded_limit(packed: int, limits: Limits) -> int:
 def open_gz(path: Path, limits: Limits) -> BinaryIO:
     """The content of a .gz file; its checksum is verified when its end is read."""
     limit = expanded_limit(path.stat().st_size, limits)
-    return Counted(gzip.open(path, "rb"), limit, f"{limit} 字节")  # type: ignore[return-value, arg-type]
+    return io.BufferedReader(Counted(gzip.open(path, "rb"), limit, f"{limit} 字节"), _BUFFER)
 
 
 class Archive:
@@ -98,7 +106,7 @@ class Archive:
         except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, zlib.error):
             raise refuse("ARCHIVE-BROKEN") from None
         # The directory's own size is not trusted: one byte more is a lie.
-        return Counted(inner, info.file_size, f"{info.file_size} 字节")  # type: ignore[return-value, arg-type]
+        return io.BufferedReader(Counted(inner, info.file_size, f"{info.file_size} 字节"), _BUFFER)
 
     def close(self) -> None:
         """Close the file."""

@@ -73,12 +73,28 @@ def _decode_line(line: bytes, profile: Profile, line_no: int) -> str:
 
 def _column(cells: NDArray[np.uint8], codec: str) -> tuple[pa.Array, list[int]]:
     """The column without its padding, and the rows whose cell is not whole characters (their value is empty)."""
-    rows, width = cells.shape
-    if int(cells.max(initial=0)) < 128:
-        flat = np.ascontiguousarray(cells)
-        offsets = np.arange(0, (rows + 1) * width, width, dtype=np.int32)
-        text = pa.Array.from_buffers(pa.string(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(flat)])
-        return pc.ascii_trim(text, " "), []
+    rows = len(cells)
+    used = np.flatnonzero((cells != ord(" ")).any(axis=0))
+    width = int(used[-1]) + 1 if len(used) else 1
+    # A line feed after each cell: a character that the cut splits cannot swallow it, so it fails to decode.
+    flat = np.full((rows, width + 1), 10, np.uint8)
+    flat[:, :width] = cells[:, :width]
+    data = flat.tobytes()
+    if not data.isascii():
+        try:
+            text = standard(data.decode(codec))
+        except UnicodeDecodeError:
+            return _cell_by_cell(cells, codec)
+        data = text.encode("utf-8")
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10)
+    if len(ends) != rows:
+        return _cell_by_cell(cells, codec)
+    offsets = np.zeros(rows + 1, np.int32)
+    offsets[1:] = ends + 1
+    return pc.ascii_trim(pa.Array.from_buffers(pa.string(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(data)]), " \n"), []
+
+
+def _cell_by_cell(cells: NDArray[np.uint8], codec: str) -> tuple[pa.Array, list[int]]:
     split: list[int] = []
     values: list[str] = []
     for i, cell in enumerate(cells):

@@ -13,7 +13,7 @@ import numpy as np
 from subsidy.intake.faults import refuse
 from subsidy.intake.profile import CODECS, Limits, Profile
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 1 << 22
 BOM = b"\xef\xbb\xbf"
 
 
@@ -25,82 +25,80 @@ class Lines:
         self._limits = limits
         self._quoted = quoted
         self._block_bytes = block_bytes
-        self._rest = b""
-        self._ended = False
+        self._begin = b""
+        self._last = b""
         self.line_no = 1
-
-    def _more(self) -> bool:
-        if self._ended:
-            return False
-        data = self._stream.read(self._block_bytes)
-        if not data:
-            self._ended = True
-            return False
-        self._rest += data
-        return True
 
     def skip_bom(self, expected: bool) -> None:
         """Take a UTF-8 byte order mark off. FileRefused ``FILE-BOM`` when it is there or missing against the declaration."""
-        while len(self._rest) < 3 and self._more():
-            pass
-        present = self._rest.startswith(BOM)
+        self._begin = self._stream.read(3)
+        present = self._begin == BOM
         if present != expected:
             raise refuse("FILE-BOM", line_no=1, expect="有 BOM" if expected else "无 BOM")
         if present:
-            self._rest = self._rest[3:]
+            self._begin = b""
 
     def first(self) -> bytes | None:
         """The next line without its end, consumed; None at the end of the file."""
-        searched = 0
-        while (at := self._rest.find(b"\n", searched)) < 0:
-            searched = len(self._rest)
-            if searched > self._limits.line_bytes:
-                raise refuse("FILE-LINE-LONG", line_no=self.line_no, limit=self._limits.line_bytes)
-            if not self._more():
-                if not self._rest:
-                    return None
-                at = len(self._rest)
-                break
-        line, self._rest = self._rest[:at], self._rest[at + 1 :]
+        begin, self._begin = self._begin, b""
+        head, feed, rest = begin.partition(b"\n")
+        if feed:
+            self._begin = rest
+            line = head
+        else:
+            line = begin + self._line()
+            if not line:
+                return None
         self.line_no += 1
-        return line.removesuffix(b"\r")
+        return line.removesuffix(b"\n").removesuffix(b"\r")
 
-    def blocks(self, trailer: bool) -> Iterator[tuple[int, bytes]]:
-        """(number of the first line, whole lines with their ends); with `trailer` the last line stays behind for `last`."""
-        while True:
-            ended = not self._more() and self._ended
-            cut = len(self._rest) if ended and not trailer else self._cut(ended)
-            if cut:
-                block, self._rest = self._rest[:cut], self._rest[cut:]
-                first = self.line_no
-                self.line_no += block.count(b"\n") + (not block.endswith(b"\n"))
-                yield first, block
-            if ended:
-                return
-            if not cut and len(self._rest) > self._limits.line_bytes + self._block_bytes:
-                if self._quoted:
-                    raise refuse("FILE-QUOTE", line_no=self.line_no)
-                raise refuse("FILE-LINE-LONG", line_no=self.line_no, limit=self._limits.line_bytes)
+    def _line(self) -> bytes:
+        """The rest of the line at which the stream stands, with its end."""
+        limit = self._limits.line_bytes
+        line = self._stream.readline(limit + 1)
+        if len(line) > limit:
+            raise refuse("FILE-LINE-LONG", line_no=self.line_no, limit=limit)
+        return line
 
-    def _cut(self, ended: bool) -> int:
-        """Where the last whole line ends that is certainly not the file's last one."""
-        last = len(self._rest)
-        while True:
-            last = self._rest.rfind(b"\n", 0, last)
-            if last < 0:
-                return 0
-            # The final line may be the trailer: keep one line back.
-            before = self._rest.rfind(b"\n", 0, last) if last + 1 == len(self._rest) else last
-            if not self._quoted:
-                return before + 1
-            if self._rest.count(b'"', 0, before + 1) % 2 == 0:
-                return before + 1
-            last = before
+    def _block(self) -> bytes:
+        """Whole lines, about a block of them; empty at the end of the file."""
+        block = self._stream.read(self._block_bytes)
+        if self._begin:
+            block, self._begin = self._begin + block, b""
+        if not block or block.endswith(b"\n"):
+            return block
+        block += self._line()
+        if not self._quoted or b'"' not in block:
+            return block
+        # A quoted field may hold line feeds: go on to a line at which all quotes are closed.
+        odd = block.count(b'"') % 2
+        more = []
+        taken = 0
+        while odd and (line := self._line()):
+            more.append(line)
+            taken += len(line)
+            odd ^= line.count(b'"') % 2
+            if taken > self._block_bytes:
+                raise refuse("FILE-QUOTE", line_no=self.line_no)
+        return block + b"".join(more)
+
+    def blocks(self, trailer: bool) -> Iterator[tuple[int, bytes, int]]:
+        """(number of the first line, whole lines with their ends, how many); with `trailer` the last line stays behind for `last`."""
+        block = self._block()
+        while block:
+            following = self._block()
+            if not following and trailer:
+                cut = block.rfind(b"\n", 0, len(block) - 1) + 1
+                block, self._last = block[:cut], block[cut:]
+            if block:
+                feeds = count_lines(block)
+                first, self.line_no = self.line_no, self.line_no + feeds
+                yield first, block, feeds
+            block = following
 
     def last(self) -> bytes:
         """What `blocks` left behind: the last line without its end."""
-        line, self._rest = self._rest, b""
-        return line.removesuffix(b"\n").removesuffix(b"\r")
+        return self._last.removesuffix(b"\n").removesuffix(b"\r")
 
 
 def decode(data: bytes, profile: Profile, first_line: int = 1) -> bytes:
@@ -142,6 +140,12 @@ def _has_private(text: str) -> bool:
     # U+E78D..U+E864 in UTF-16: the high byte is 0xE7 or 0xE8.
     units = np.frombuffer(text.encode("utf-16-le", "surrogatepass"), np.uint16)
     return bool(((units >= 0xE78D) & (units <= 0xE864)).any())
+
+
+def count_lines(data: bytes) -> int:
+    """Lines in `data`, the last of which may lack its end."""
+    feeds = int(np.count_nonzero(np.frombuffer(data, np.uint8) == 10))
+    return feeds + (bool(data) and not data.endswith(b"\n"))
 
 
 def lines_of(data: bytes) -> list[bytes]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
 
-from subsidy.intake.delivery import Block, Control
+from subsidy.intake.delivery import Block
 from subsidy.intake.dialects.csvfile import CsvChunk, match_columns
 from subsidy.intake.dialects.delimited import DelimitedChunk
 from subsidy.intake.dialects.fixed import FixedChunk
 from subsidy.intake.dialects.jsonl import JsonChunk
 from subsidy.intake.dialects.lines import decode
-from subsidy.intake.dialects.xmlfile import XmlReader
+from subsidy.intake.dialects.xmlfile import XmlChunk
 from subsidy.intake.profile import Profile, TableSpec
 
 
@@ -23,12 +22,7 @@ def block_of(raw: bytes, profile: Profile, spec: TableSpec) -> Block:
     as a JSON object.
     """
     if profile.form == "xml":
-        assert profile.xml is not None
-        root = profile.xml
-        attributes = " ".join(f'{name}=""' for name in root.identity.values())
-        document = f"<{root.root} {attributes}>".encode() + raw + f"</{root.root}>".encode()
-        reader = XmlReader(io.BytesIO(document), profile)
-        return next(reader.rows(spec, Control())).parse()
+        return XmlChunk(profile, spec, 1, raw).parse()
     line = raw + b"\n"
     if profile.form == "fixed":
         return FixedChunk(profile, spec, 1, line).parse()

@@ -1,7 +1,8 @@
 """XML of one shape: a root with the identity as attributes, one element a row, one element a field, totals at the end.
 
-Parsed by expat as a stream. Document types, entities, processing instructions and comments are refused before anything is expanded, so
-that neither bombs nor external references exist here.
+Document types, entities, processing instructions, comments and CDATA are refused before anything is expanded, so that neither bombs nor
+external references exist here. Without them ``</row>`` can only be the end of a row, so the rows between root and totals are cut into
+chunks there, and each chunk is parsed by itself: by columns when every row is written in the usual way, by expat otherwise.
 """
 
 from __future__ import annotations
@@ -15,159 +16,296 @@ import numpy as np
 import pyarrow as pa
 
 from subsidy.intake.delivery import Block, Broken, Control
+from subsidy.intake.dialects.cut import SEP, column_names, read_csv
+from subsidy.intake.dialects.lines import BOM, decode
 from subsidy.intake.faults import refuse
 from subsidy.intake.identity import read_count
 from subsidy.intake.profile import Profile, TableSpec
 
-_READ = 1 << 20
-_ROWS = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class XmlChunk:
-    """Rows of an XML file, already cut."""
-
-    block: Block
-
-    def parse(self) -> Block:
-        """The rows."""
-        return self.block
+_HEAD_BYTES = 1 << 16
+_BLOCK_BYTES = 4 << 20
+#: One control character per place between two fields; XML itself allows none of them.
+_MARKS = bytes(c for c in range(1, 31) if c not in (9, 10, 13))
 
 
 class XmlReader:
-    """Reads `stream` until the root element is known; then `rows` hands out the rest."""
+    """Reads `stream` up to the end of the root's start tag; then `rows` hands out the rest."""
 
     def __init__(self, stream: BinaryIO, profile: Profile) -> None:
         assert profile.xml is not None
         self._stream = stream
         self._profile = profile
         self._form = profile.xml
-        self._spec: TableSpec | None = None
-        self._codes: dict[str, str] = {}
-        self._depth = 0
-        self._field = ""
-        self._text: list[str] = []
-        self._row: dict[str, str] = {}
-        self._row_line = 0
-        self._row_start = 0
-        self._bad = False
-        self._rows: list[tuple[int, dict[str, str], bytes]] = []
-        self._broken: list[Broken] = []
-        self._totals: dict[str, str] | None = None
-        self._kept = b""
-        self._kept_at = 0
-        self._ended = False
-        self._row_chars = 0
-        self.identity: dict[str, str] = {}
-        self._parser = expat.ParserCreate("utf-8")
-        self._parser.buffer_text = True
-        self._parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
-        self._parser.StartElementHandler = self._start
-        self._parser.EndElementHandler = self._end
-        self._parser.CharacterDataHandler = self._characters
-        for name in (
-            "StartDoctypeDeclHandler", "EntityDeclHandler", "UnparsedEntityDeclHandler", "ExternalEntityRefHandler", "CommentHandler",
-            "ProcessingInstructionHandler", "StartCdataSectionHandler", "SkippedEntityHandler",
-        ):
-            setattr(self._parser, name, _unsafe)
-        while not self.identity and not self._ended:
-            self._feed()
-        if not self.identity:
-            raise refuse("XML-BROKEN")
-
-    def _feed(self) -> None:
-        data = self._stream.read(_READ)
-        self._kept += data
-        try:
-            self._parser.Parse(data, not data)
-        except expat.ExpatError as error:
-            token = error.code == expat.errors.codes[expat.errors.XML_ERROR_INVALID_TOKEN]
-            raise refuse(
-                "FILE-ENCODING" if token and _undecodable(self._kept) else "XML-BROKEN", line_no=error.lineno,
-                encoding=self._profile.encoding, where=f"第 {error.lineno} 行",
-            ) from None
-        except LookupError:
-            raise refuse("FILE-ENCODING", encoding=self._profile.encoding, where="XML 声明了别的编码") from None
-        self._ended = not data
-        start = self._row_start if self._row_line else self._parser.CurrentByteIndex
-        if start > self._kept_at:
-            self._kept = self._kept[start - self._kept_at :]
-            self._kept_at = start
-        if len(self._kept) > self._profile.limits.line_bytes + _READ:
-            raise refuse("FILE-LINE-LONG", line_no=self._row_line, limit=self._profile.limits.line_bytes)
-
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self._depth += 1
-        line = self._parser.CurrentLineNumber
-        if self._depth == 1:
-            form = self._form
-            if name != form.root or set(attributes) != set(form.identity.values()):
-                raise refuse("XML-GRAMMAR", line_no=line, where=f"根元素应为 {form.root}，属性应为 {'、'.join(form.identity.values())}")
-            self.identity = {part: attributes[key] for part, key in form.identity.items()}
-        elif self._depth == 2 and self._totals is None and name == self._form.row and not attributes:
-            self._row, self._row_line, self._bad = {}, line, False
-            self._row_start = self._parser.CurrentByteIndex
-            self._row_chars = 0
-        elif self._depth == 2 and self._totals is None and name == self._form.totals:
-            self._totals = dict(attributes)
-        elif self._depth == 3 and self._row_line and not attributes:
-            if self._spec is not None and (name not in self._codes or name in self._row):
-                self._bad = True
-            self._field, self._text = name, []
-        else:
-            raise refuse("XML-GRAMMAR", line_no=line, where=f"不应有元素 {name[:30]}")
-
-    def _characters(self, text: str) -> None:
-        if self._depth == 3 and self._row_line:
-            self._text.append(text)
-        elif text.strip():
-            raise refuse("XML-GRAMMAR", line_no=self._parser.CurrentLineNumber, where="元素之间有文字")
-
-    def _end(self, name: str) -> None:
-        if self._depth == 3 and self._row_line:
-            self._row[self._field] = "".join(self._text)
-        elif self._depth == 2 and self._row_line:
-            end = self._parser.CurrentByteIndex + len(name) + 3
-            raw = self._kept[self._row_start - self._kept_at : end - self._kept_at]
-            if self._bad:
-                self._broken.append(Broken(self._row_line, raw, "ROW-FIELDS"))
-            else:
-                self._rows.append((self._row_line, self._row, raw))
-            self._row_line = 0
-        self._depth -= 1
+        head = stream.read(_HEAD_BYTES)
+        if not head:
+            raise refuse("FILE-EMPTY")
+        if head.startswith(BOM):
+            raise refuse("FILE-BOM", line_no=1, expect="无 BOM")
+        root = _Root(profile)
+        end = root.feed(head)
+        self.identity = root.identity
+        self._rest = head[end:]
+        self._line_no = 1 + head.count(b"\n", 0, end)
 
     def rows(self, spec: TableSpec, control: Control) -> Iterator[XmlChunk]:
         """The rows as chunks; fills `control` from the totals element at the end."""
-        self._spec = spec
-        self._codes = {c.name: c.column.code for c in spec.columns if c.column is not None}
-        count = 0
+        closing = f"</{self._form.row}>".encode()
+        limits = self._profile.limits
+        counted = 0
         while True:
-            if len(self._rows) + len(self._broken) >= _ROWS or self._ended:
-                count += len(self._rows) + len(self._broken)
-                if count > self._profile.limits.rows:
-                    raise refuse("FILE-ROWS-LIMIT", table=spec.table.code, limit=self._profile.limits.rows)
-                yield XmlChunk(self._block(spec))
-            if self._ended:
+            data = self._stream.read(_BLOCK_BYTES)
+            block = self._rest + data
+            cut = block.rfind(closing)
+            cut = cut + len(closing) if cut >= 0 else 0
+            if data and not cut and len(block) > limits.line_bytes + _BLOCK_BYTES:
+                raise refuse("FILE-LINE-LONG", line_no=self._line_no, limit=limits.line_bytes)
+            chunk, self._rest = block[:cut], block[cut:]
+            if chunk:
+                counted += chunk.count(closing)
+                if counted > limits.rows:
+                    raise refuse("FILE-ROWS-LIMIT", table=spec.table.code, limit=limits.rows)
+                yield XmlChunk(self._profile, spec, self._line_no, chunk)
+                self._line_no += chunk.count(b"\n")
+            if not data:
                 break
-            self._feed()
-        if self._totals is None:
+        totals = _Tail(self._profile, self._line_no).read(self._rest)
+        if totals is None:
             raise refuse("FILE-TRAILER", table=spec.table.code, where=f"没有 {self._form.totals}")
-        totals = dict(self._totals)
         control.rows = read_count(totals.pop(self._form.rows, ""), "FILE-TRAILER", self._form.rows)
         by_name = {c.name: c.column.code for c in spec.amounts if c.column is not None}
         if set(totals) != set(by_name):
             raise refuse("FILE-TRAILER", table=spec.table.code, where="合计的列与金额列不一致")
         control.sums = {by_name[name]: text for name, text in totals.items()}
 
-    def _block(self, spec: TableSpec) -> Block:
-        required = {c.name for c in spec.columns if c.column is not None}
-        allowed = {c.name for c in spec.columns}
-        rows = [r for r in self._rows if required <= set(r[1]) <= allowed]
-        broken = self._broken + [Broken(line, raw, "ROW-FIELDS") for line, row, raw in self._rows if not required <= set(row) <= allowed]
-        self._rows, self._broken = [], []
-        columns = {code: pa.array([row[name] for _, row, _ in rows], pa.string()) for name, code in self._codes.items()}
-        raws = [raw for _, _, raw in rows]
-        return Block(columns, len(rows), np.array([line for line, _, _ in rows], np.int64), lambda i: raws[i], broken)
+
+@dataclass(frozen=True, slots=True)
+class XmlChunk:
+    """Whole rows of an XML file, from line `first_line`, and whatever stands between them."""
+
+    profile: Profile
+    spec: TableSpec
+    first_line: int
+    data: bytes
+
+    def parse(self) -> Block:
+        """Cut the rows. FileRefused when the chunk is not well-formed, not UTF-8 or not of the declared shape."""
+        utf8 = decode(self.data, self.profile, self.first_line)
+        block = self._usual(utf8)
+        return block if block is not None else _Rows(self.profile, self.spec, self.first_line).read(utf8)
+
+    def _usual(self, utf8: bytes) -> Block | None:
+        """The chunk by columns when each row is one line of all fields in the declared order; None when any is not."""
+        assert self.profile.xml is not None
+        row = self.profile.xml.row
+        names = [c.name for c in self.spec.columns]
+        first, rest = utf8[: len(utf8) - len(utf8.lstrip())], utf8.strip()
+        if len(names) - 1 > len(_MARKS) or b"]]>" in utf8 or b"&#" in utf8 or first.strip(b"\n"):
+            return None
+        data = np.frombuffer(rest, np.uint8)
+        feeds = int(np.count_nonzero(data == 10))
+        if int(np.count_nonzero(data < 32)) != feeds:
+            return None
+        text = rest.replace(f"</{names[-1]}></{row}>\n<{row}><{names[0]}>".encode(), b"\n")
+        for mark, before, after in zip(_MARKS, names, names[1:], strict=False):
+            text = text.replace(f"</{before}><{after}>".encode(), bytes((mark,)))
+        begin, end = f"<{row}><{names[0]}>".encode(), f"</{names[-1]}></{row}>".encode()
+        if not (text.startswith(begin) and text.endswith(end)):
+            return None
+        text = text[len(begin) : len(text) - len(end)] + b"\n"
+        if b"<" in text:
+            return None
+        marks = np.frombuffer(text, np.uint8)
+        marks = marks[marks < 32]
+        # Every row shows every mark once, in order: so no tag stood anywhere else.
+        line = np.frombuffer(_MARKS[: len(names) - 1] + b"\n", np.uint8)
+        if len(marks) != (feeds + 1) * len(line) or not (marks.reshape(-1, len(line)) == line).all():
+            return None
+        if b"&" in text:
+            for entity, char in ((b"&lt;", b"<"), (b"&gt;", b">"), (b"&quot;", b'"'), (b"&apos;", b"'")):
+                text = text.replace(entity, char)
+            if text.count(b"&") != text.count(b"&amp;"):
+                return None
+            text = text.replace(b"&amp;", b"&")
+        text = text.translate(bytes.maketrans(_MARKS, SEP.encode() * len(_MARKS)))
+        wanted = [c.column.code for c in self.spec.columns if c.column is not None]
+        table = read_csv(text, column_names(self.spec, False), wanted, SEP)
+        columns = {name: pa.concat_arrays(table[name].chunks) if table[name].num_chunks != 1 else table[name].chunk(0) for name in wanted}
+        start = self.first_line + first.count(b"\n")
+        lines: list[bytes] = []
+
+        def raw(i: int) -> bytes:
+            if not lines:
+                lines.extend(rest.split(b"\n"))
+            return lines[i]
+
+        return Block(columns, table.num_rows, np.arange(start, start + table.num_rows), raw)
+
+
+class _Parser:
+    """expat with everything refused that plain data does not need."""
+
+    def __init__(self, profile: Profile, first_line: int) -> None:
+        assert profile.xml is not None
+        self._profile = profile
+        self._form = profile.xml
+        self._first_line = first_line
+        self._depth = 0
+        self._parser = expat.ParserCreate("utf-8")
+        self._parser.buffer_text = True
+        self._parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
+        self._parser.StartElementHandler = self._enter
+        self._parser.EndElementHandler = self._leave
+        self._parser.CharacterDataHandler = self._characters
+        for name in (
+            "StartDoctypeDeclHandler", "EntityDeclHandler", "UnparsedEntityDeclHandler", "ExternalEntityRefHandler", "CommentHandler",
+            "ProcessingInstructionHandler", "StartCdataSectionHandler", "SkippedEntityHandler",
+        ):
+            setattr(self._parser, name, _unsafe)
+
+    @property
+    def line(self) -> int:
+        """The line of the file at which the parser stands."""
+        return self._first_line + self._parser.CurrentLineNumber - 1
+
+    def _parse(self, data: bytes, final: bool) -> None:
+        try:
+            self._parser.Parse(data, final)
+        except expat.ExpatError as error:
+            line = self._first_line + error.lineno - 1
+            if error.code == expat.errors.codes[expat.errors.XML_ERROR_INVALID_TOKEN] and _undecodable(data):
+                raise refuse("FILE-ENCODING", line_no=line, encoding=self._profile.encoding, where=f"第 {line} 行") from None
+            raise refuse("XML-BROKEN", line_no=line) from None
+        except LookupError:
+            raise refuse("FILE-ENCODING", encoding=self._profile.encoding, where="XML 声明了别的编码") from None
+
+    def _wrong(self, where: str) -> Exception:
+        return refuse("XML-GRAMMAR", line_no=self.line, where=where)
+
+    def _enter(self, name: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
+
+    def _leave(self, name: str) -> None:
+        self._depth -= 1
+
+    def _characters(self, text: str) -> None:
+        if text.strip():
+            raise self._wrong("元素之间有文字")
+
+
+class _Root(_Parser):
+    """The document up to the end of the root's start tag."""
+
+    def __init__(self, profile: Profile) -> None:
+        super().__init__(profile, 1)
+        self.identity: dict[str, str] = {}
+        self._end = -1
+        self._parser.XmlDeclHandler = self._declared
+
+    def feed(self, head: bytes) -> int:
+        """Read `head`; where the root's start tag ends. FileRefused when it does not."""
+        # Feed tag by tag: nothing behind the root's start tag is to be judged here.
+        at = 0
+        while not self.identity:
+            end = head.find(b">", at) + 1
+            if not end:
+                self._parse(head[at:], False)
+                raise refuse("XML-BROKEN")
+            self._parse(head[at:end], False)
+            at = end
+        return at
+
+    def _declared(self, version: str, encoding: str | None, standalone: int) -> None:
+        if encoding is not None and encoding.upper() != "UTF-8":
+            raise refuse("FILE-ENCODING", encoding=self._profile.encoding, where="XML 声明了别的编码")
+
+    def _enter(self, name: str, attributes: dict[str, str]) -> None:
+        form = self._form
+        if name != form.root or set(attributes) != set(form.identity.values()):
+            raise self._wrong(f"根元素应为 {form.root}，属性应为 {'、'.join(form.identity.values())}")
+        self.identity = {part: attributes[key] for part, key in form.identity.items()}
+
+
+class _Tail(_Parser):
+    """What follows the last row: the totals and the end of the root."""
+
+    def __init__(self, profile: Profile, first_line: int) -> None:
+        super().__init__(profile, first_line)
+        self._totals: dict[str, str] | None = None
+
+    def read(self, tail: bytes) -> dict[str, str] | None:
+        """The totals, None when there are none. FileRefused when the document does not end there."""
+        self._parse(f"<{self._form.root}>".encode(), False)
+        self._parse(tail, True)
+        return self._totals
+
+    def _enter(self, name: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
+        if self._depth == 1:
+            return
+        if self._depth > 2 or name != self._form.totals or self._totals is not None:
+            raise self._wrong(f"不应有元素 {name[:30]}")
+        self._totals = dict(attributes)
+
+
+class _Rows(_Parser):
+    """Rows written in any legal way."""
+
+    def __init__(self, profile: Profile, spec: TableSpec, first_line: int) -> None:
+        super().__init__(profile, first_line)
+        self._spec = spec
+        self._names = {c.name for c in spec.columns}
+        self._needed = {c.name for c in spec.columns if c.column is not None}
+        self._data = b""
+        self._before = len(profile.xml.root) + 2 if profile.xml is not None else 0
+        self._row: dict[str, str] = {}
+        self._field = ""
+        self._text: list[str] = []
+        self._start = 0
+        self._start_line = 0
+        self._bad = False
+        self._rows: list[tuple[int, dict[str, str], bytes]] = []
+        self._broken: list[Broken] = []
+
+    def read(self, chunk: bytes) -> Block:
+        """The rows of `chunk`; a row with a field that is missing, unknown or there twice is broken."""
+        self._data = chunk
+        self._parse(f"<{self._form.root}>".encode() + chunk + f"</{self._form.root}>".encode(), True)
+        used = [(c.name, c.column.code) for c in self._spec.columns if c.column is not None]
+        columns = {code: pa.array([row[name] for _, row, _ in self._rows], pa.string()) for name, code in used}
+        raws = [raw for _, _, raw in self._rows]
+        lines = np.array([line for line, _, _ in self._rows], np.int64)
+        return Block(columns, len(raws), lines, lambda i: raws[i], self._broken)
+
+    def _enter(self, name: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
+        if self._depth == 1:
+            return
+        if self._depth == 2 and name == self._form.row and not attributes:
+            self._row, self._bad, self._start_line = {}, False, self.line
+            self._start = self._parser.CurrentByteIndex - self._before
+        elif self._depth == 3 and not attributes:
+            self._bad |= name not in self._names or name in self._row
+            self._field, self._text = name, []
+        else:
+            raise self._wrong(f"不应有元素 {name[:30]}")
+
+    def _characters(self, text: str) -> None:
+        if self._depth == 3:
+            self._text.append(text)
+        else:
+            super()._characters(text)
+
+    def _leave(self, name: str) -> None:
+        if self._depth == 3:
+            self._row[self._field] = "".join(self._text)
+        elif self._depth == 2:
+            end = self._data.index(b">", self._parser.CurrentByteIndex - self._before) + 1
+            raw = self._data[self._start : end]
+            if self._bad or not self._needed <= set(self._row):
+                self._broken.append(Broken(self._start_line, raw, "ROW-FIELDS"))
+            else:
+                self._rows.append((self._start_line, self._row, raw))
+        self._depth -= 1
 
 
 def _unsafe(*_: object) -> None:
@@ -177,7 +315,6 @@ def _unsafe(*_: object) -> None:
 def _undecodable(data: bytes) -> bool:
     try:
         data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        # A character cut off at the end of what has been read is no fault of its own.
-        return error.end < len(data) or error.reason != "unexpected end of data"
+    except UnicodeDecodeError:
+        return True
     return False
