@@ -188,14 +188,17 @@ class _Row:
         if self.rule is not None:
             sections.append(self._rule(self.rule))
         figured = self.line["outcome"] not in ("quarantined", "reversed")
-        exact = self.trace.fractions.get(self.row) if figured else None
-        limit = self.trace.limits.get(self.row) if figured else None
+        known = figured and not self.working.figures.hold[self.row]
+        exact = self.trace.fractions.get(self.row) if known else None
+        limit = self.trace.limits.get(self.row) if known else None
         segments = self._segments() if exact is not None else ()
         rounded = int(self.working.figures.figure[self.row]) if exact is not None else None
         earlier = self._earlier()
         if figured:
             sections.append(self._window())
-            sections += [s for s in (self._share(), self._rates(segments), self._shadow(), self._parts()) if s.items]
+            sections += [
+                s for s in (self._share() if known else None, self._rates(segments), self._shadow(), self._parts()) if s and s.items
+            ]
             sections.append(self._amount(exact, limit, rounded, earlier))
         gate, section = self._gate()
         if figured and section.items:
@@ -212,7 +215,7 @@ class _Row:
             line_no=self.line["line_no"] or 0,
             line=self.line,
             rule_version=self.line["rule_version"],
-            share=self.trace.shares.get(self.row),
+            share=self.trace.shares.get(self.row) if known else None,
             segments=segments,
             exact=exact,
             limit=limit,
