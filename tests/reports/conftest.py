@@ -15,11 +15,10 @@ from subsidy.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "night"))
 from playing import play
+from reports_samples import CENTRE
 
 #: LibreOffice is asked for like a browser: without it these tests are not collected, unless its absence is a failure.
 collect_ignore = [] if shutil.which("soffice") or os.environ.get("SUBSIDY_REQUIRE_BROWSER") == "1" else ["test_reports_office.py"]
-
-CENTRE, PERIODS = "hangzhou", ("2026-09", "2026-10")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 import python_calamine
-from samples import COLUMNS, book, parts, rows
+from reports_samples import COLUMNS, book, parts, rows
 
 from subsidy.errors import TerminalError
 from subsidy.reports import fingerprint, workbook

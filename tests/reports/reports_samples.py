@@ -8,6 +8,8 @@ from pathlib import Path
 
 from subsidy.reports.sheet import Book, Column, Cover, Sheet, Term, Tie, of_rows
 
+CENTRE, PERIODS = "hangzhou", ("2026-09", "2026-10")
+
 COLUMNS = (
     Column("协议编号", width=20),
     Column("收款户名", width=14, wrap=True),
@@ -18,7 +20,10 @@ COLUMNS = (
     Column("状态", width=8),
 )
 #: Names that a spreadsheet would take for formulas, numbers, markup or control characters.
-NASTY = ("=HYPERLINK(\"http://x\",\"y\")", "+1", "@SUM(A1)", "-2+3", "\tTab", "00123", "1e5", "<b>&amp;</b>", "  空 格  ", "行\n二", "䶮㛃𠮷", "\r\x07")
+NASTY = (
+    '=HYPERLINK("http://x","y")', "+1", "@SUM(A1)", "-2+3", "\tTab", "00123", "1e5", "<b>&amp;</b>", "  空 格  ",
+    "行\n二", "䶮㛃𠮷", "\r\x07",
+)  # fmt: skip
 AMOUNTS = (0, 1, -1, 10, 99, 100, 123456789, -37500, 9_999_999_999_999, 1005, 2675, 30)
 
 
