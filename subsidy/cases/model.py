@@ -8,18 +8,27 @@ from typing import Any
 
 from subsidy.errors import Finding, TerminalError
 
+#: Findings listed in the text of the message; all are in `CasesError.findings`.
+_LISTED = 50
+
 
 class CasesError(TerminalError):
     """Cases files cannot be read; `findings` names every error with file, line and key."""
 
     def __init__(self, findings: tuple[Finding, ...]) -> None:
         self.findings = findings
+        lines = [f"\n  {f.file_name} 第 {f.line_no} 行：{f.what}{f.todo}" for f in findings[:_LISTED]]
+        if len(findings) > _LISTED:
+            lines.append(f"\n  ……另有 {len(findings) - _LISTED} 处。")
         super().__init__(
             "CASES-INVALID",
-            f"样例文件有 {len(findings)} 处错误。",
+            f"样例文件有 {len(findings)} 处错误：{''.join(lines)}\n",
             "没有计算任何样例，也没有改动任何数据。",
-            "按下列各条逐处改正后重跑 subsidy cases。",
+            "逐处改正后重跑 subsidy cases。",
         )
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[Finding, ...]]]:  # type: ignore[override]
+        return type(self), (self.findings,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,11 +66,12 @@ def read_cases(path: Path, policy: CentrePolicy, problems: Problems, shown_as: s
     sections.update({TABLES[name].code: name for name in PLAIN_TABLES})
     if "cases" not in top:
         problems.add("CASE-FAULT", file, 1, "样例", "缺少“样例”列表。")
+    before = len(problems)
     for form in top.forms("cases", sections):
-        before = len(problems)
         case = CaseReader(form, defaults, policy).case()
         if len(problems) == before and case is not None:
             cases.append(case)
+        before = len(problems)
     seen: dict[str, int] = {}
     for case in cases:
         if case.name in seen:
@@ -268,8 +269,8 @@ class CaseReader:
             row = {**earlier, **given}
         else:
             row = self._new_row(loan, serial, number, given)
-        if None not in (parts := [row.get(name) for name in ("principal_repaid_fen", "interest_fen", "penalty_fen")]):
-            row["amount_fen"] = given.get("amount_fen", sum(parts))
+        if row.get("interest_fen") is not None:
+            row["amount_fen"] = given.get("amount_fen", row["principal_repaid_fen"] + row["interest_fen"] + row["penalty_fen"])
         before = len(form.problems)
         self._complete("transaction", form, row)
         if len(form.problems) != before:
