@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from subsidy.facts.hashing import U64, hash64, hash_int
+from subsidy.facts.hashing import U64, Places, hash64, hash_int
 from subsidy.facts.schema import TABLES, Facts, FactTable
 from subsidy.facts.store import Segment, Store
 
@@ -62,19 +62,23 @@ def view(
     known_on: date,
     buckets: Collection[int] | None = None,
     upto_file_no: int | None = None,
-    keys: pa.Array | None = None,
+    keys: pa.Table | None = None,
 ) -> pa.Table:
     """Rows of fact table `table` as known on the business date `known_on`.
 
     `segments` are rows of the manifest, of any tables. `buckets` limits the rows to those shards, `upto_file_no` to segments of files
-    up to that register number, `keys` to rows whose first key column is in it. Result: `FactTable.arrow`, sorted by bucket and key.
+    up to that register number, `keys` to rows that agree in all columns of `keys` with one of its rows. A key that has changed in such a
+    column is not found under its former value. Result: `FactTable.arrow`, sorted by bucket and key.
+
+    Reads row group by row group; memory is bounded by the rows that remain.
     """
     fact_table = TABLES[table]
     wanted = [s for s in segments if s.table_name == table and s.known_on <= known_on]
     if upto_file_no is not None:
         wanted = [s for s in wanted if s.file_no <= upto_file_no]
     wanted.sort(key=lambda s: (s.known_on, s.file_no, s.path))
-    parts = [part for s in wanted for part in _read(store, s, fact_table, buckets, keys)]
+    asked = None if keys is None else Asked(keys)
+    parts = [part for s in wanted for part in _read(store, s, fact_table, buckets, asked)]
     if not parts:
         return fact_table.arrow.empty_table()
     rows = pa.concat_tables(parts)
@@ -114,8 +118,36 @@ def _ints(column: pa.ChunkedArray) -> NDArray[np.int64]:
     return values
 
 
+class Asked:
+    """Rows that are asked for, by the values of some columns."""
+
+    def __init__(self, keys: pa.Table) -> None:
+        self.columns: list[str] = keys.column_names
+        hashes = key_hash(keys, self.columns)
+        hashes[hashes == 0] = 1
+        distinct, first = np.unique(hashes, return_index=True)
+        self._keys = keys.take(pa.array(first))
+        self._places = Places(distinct)
+        # Two different keys with one hash would hide each other.
+        if not same_rows(self._keys.take(pa.array(self._places.find(hashes))), keys, self.columns).all():
+            raise OverflowError("two keys share a 64-bit hash")
+
+    def among(self, rows: pa.Table) -> NDArray[np.bool_]:
+        """Which of `rows` (the asked columns, in their order) are asked for."""
+        found: NDArray[np.bool_] = np.zeros(rows.num_rows, np.bool_)
+        if not self._keys.num_rows:
+            return found
+        hashes = key_hash(rows, self.columns)
+        hashes[hashes == 0] = 1
+        index = self._places.find(hashes)
+        at = np.flatnonzero(index >= 0)
+        if len(at):
+            found[at] = same_rows(rows.take(pa.array(at)), self._keys.take(pa.array(index[at])), self.columns)
+        return found
+
+
 def _read(
-    store: Store, segment: Segment, table: FactTable, buckets: Collection[int] | None, keys: pa.Array | None
+    store: Store, segment: Segment, table: FactTable, buckets: Collection[int] | None, asked: Asked | None
 ) -> Iterator[pa.Table]:
     wanted = None if buckets is None else np.unique(np.fromiter(buckets, np.int16))
     if wanted is not None and not len(wanted):
@@ -123,19 +155,18 @@ def _read(
     file = store.read_segment(segment.path)
     try:
         bucket_at = file.schema_arrow.get_field_index("bucket")
-        first_key = table.columns[0].name if not table.key else table.key[0]
         for group in range(file.num_row_groups):
             statistics = file.metadata.row_group(group).column(bucket_at).statistics
             if wanted is not None and statistics is not None and not np.any((wanted >= statistics.min) & (wanted <= statistics.max)):
                 continue
             mask = None
-            if keys is not None:
-                mask = pc.is_in(file.read_row_group(group, columns=[first_key])[first_key], value_set=keys)
-                if not pc.any(mask).as_py():
+            if asked is not None:
+                mask = asked.among(file.read_row_group(group, columns=list(asked.columns)).select(asked.columns))
+                if not mask.any():
                     continue
             rows = file.read_row_group(group).cast(table.arrow)
             if mask is not None:
-                rows = rows.filter(mask)
+                rows = rows.filter(pa.array(mask))
             if wanted is not None:
                 rows = rows.filter(pc.is_in(rows["bucket"], value_set=pa.array(wanted, pa.int16())))
             if rows.num_rows:

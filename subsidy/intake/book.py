@@ -36,6 +36,7 @@ class Booking:
     older: list[int] = field(default_factory=list)  # lines that overwrite content of a file with a later business date
     withdrawn: int = 0
     live: int = 0  # rows known before, of which `withdrawn` go
+    unbalanced: list[int] = field(default_factory=list)  # lines whose remaining balance does not follow the row before
     unsure: int = 0  # absent rows that were not withdrawn because keys of this file could not be read
     keys: list[pa.Table] = field(default_factory=list)  # keys of the booked rows, only when asked for
 
@@ -77,8 +78,8 @@ def _range(
     rows = rows.append_column("occurrence", pa.array(occurrence, pa.int32()))
     key = table.key or (*(c.name for c in table.columns), "occurrence")
     full = spec.mode == "full"
-    values = None if full or not rows.num_rows else rows[key[0]]
-    known = context.existing(table.name, buckets, values) if full or rows.num_rows else table.arrow.empty_table()
+    wanted = None if full or not rows.num_rows else rows.select(list(key))
+    known = context.existing(table.name, buckets, wanted) if full or rows.num_rows else table.arrow.empty_table()
     left, right = _join(rows, known, key)
     content = [c.name for c in table.columns]
     same = same_rows(rows.take(pa.array(left)), known.take(pa.array(right)), [*content, "bucket"])
@@ -109,6 +110,8 @@ def _range(
         _withdraw(known, right, spec, earlier, known_on, file_no, booking)
     if keep_keys:
         booking.keys.append(rows.select(list(key)))
+    if table.name == "transaction":
+        booking.unbalanced += _unbalanced(rows)
 
 
 def _alone(rows: pa.Table, table: FactTable, earlier: Earlier, booking: Booking) -> tuple[pa.Table, NDArray[np.int32]]:
@@ -168,6 +171,28 @@ def _among(rows: pa.Table, table: FactTable, keys: frozenset[tuple[str, ...]]) -
     at = np.flatnonzero(likely.to_numpy(zero_copy_only=False))
     columns = [rows[name].take(pa.array(at)).to_pylist() for name in table.key]
     return [int(i) for i, values in zip(at, zip(*columns, strict=True), strict=True) if tuple(str(v) for v in values) in keys]
+
+
+def _unbalanced(rows: pa.Table) -> list[int]:
+    """Lines of regular repayments whose remaining balance is not the one of the instalment before less their own principal."""
+    if rows["balance_after_fen"].null_count == rows.num_rows:
+        return []
+    accounts = key_hash(rows, ("account_no",))
+    ordered = np.sort(accounts)
+    several = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if not len(several):
+        return []
+    regular = pc.and_(pc.equal(rows["kind"], "02"), pc.and_(rows["balance_after_fen"].is_valid(), rows["reverses"].is_null()))
+    at = np.flatnonzero(regular.to_numpy(zero_copy_only=False) & np.isin(accounts, several))
+    part = rows.take(pa.array(at))
+    instalment = part["instalment"].to_numpy()
+    order = np.lexsort([part["line_no"].to_numpy(), instalment, accounts[at]])
+    balance = part["balance_after_fen"].to_numpy()[order]
+    repaid = part["principal_repaid_fen"].to_numpy()[order]
+    lines = part["line_no"].to_numpy()[order]
+    follows = (np.diff(accounts[at][order]) == 0) & (np.diff(instalment[order]) == 1)
+    wrong = follows & (balance[:-1] - repaid[1:] != balance[1:])
+    return sorted(lines[1:][wrong].tolist())
 
 
 def _join(rows: pa.Table, known: pa.Table, key: Sequence[str]) -> tuple[Rows, Rows]:

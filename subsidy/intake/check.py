@@ -31,7 +31,7 @@ class NothingKnown:
         """None."""
         return None
 
-    def existing(self, table: str, buckets: Collection[int] | None, keys: pa.ChunkedArray | None) -> pa.Table:
+    def existing(self, table: str, buckets: Collection[int] | None, keys: pa.Table | None) -> pa.Table:
         """No rows."""
         return TABLES[table].arrow.empty_table()
 

@@ -8,7 +8,6 @@ from datetime import date
 from typing import Literal, Protocol
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from subsidy.facts.schema import TABLES
 from subsidy.facts.store import Segment, Store
@@ -40,8 +39,9 @@ class Context(Protocol):
     def file_date(self, file_no: int) -> date | None:
         """Business date of a registered file; None when unknown."""
 
-    def existing(self, table: str, buckets: Collection[int] | None, keys: pa.ChunkedArray | None) -> pa.Table:
-        """Facts of `table` as known now (`FactTable.arrow`), limited to `buckets` and to the given values of its first key column."""
+    def existing(self, table: str, buckets: Collection[int] | None, keys: pa.Table | None) -> pa.Table:
+        """Facts of `table` as known now (`FactTable.arrow`), limited to `buckets` and to rows that agree with one of `keys` in all its
+        columns."""
 
     def parents(self, table: str) -> pa.Table:
         """All live rows of agreement, contract or account: columns ``key`` and ``contract_no``."""
@@ -76,11 +76,11 @@ class StoreContext:
         """See `Context`."""
         return next((f.business_date for f in self.files if f.file_no == file_no), None)
 
-    def existing(self, table: str, buckets: Collection[int] | None, keys: pa.ChunkedArray | None) -> pa.Table:
+    def existing(self, table: str, buckets: Collection[int] | None, keys: pa.Table | None) -> pa.Table:
         """See `Context`."""
-        if keys is not None and not any(s.table_name == table for s in self.segments):
+        if not any(s.table_name == table for s in self.segments):
             return TABLES[table].arrow.empty_table()
-        return view(self.store, self.segments, table, self.known_on, buckets, keys=None if keys is None else pc.unique(keys))
+        return view(self.store, self.segments, table, self.known_on, buckets, keys=keys)
 
     def parents(self, table: str) -> pa.Table:
         """See `Context`."""

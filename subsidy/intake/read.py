@@ -22,6 +22,7 @@ from subsidy.intake.arrival import Arrival
 from subsidy.intake.book import Booking, Earlier, book
 from subsidy.intake.cells import parse
 from subsidy.intake.context import Context, KnownFile
+from subsidy.intake.cross import compare
 from subsidy.intake.delivery import Chunk, Delivery, Identity, Sheet
 from subsidy.intake.faults import FAULTS, FileRefused, finding, refuse
 from subsidy.intake.opening import open_delivery
@@ -94,6 +95,8 @@ def _book(reading: _Reading, pool: ThreadPoolExecutor, sums: Future[dict[str, st
     if arrival.size and arrival.path.stat().st_size != arrival.size:
         raise refuse("FILE-CHANGED")
     reading.release()
+    if not reading.checking and reading.state == "booked":
+        reading.compare()
 
 
 def _agrees_with_name(arrival: Arrival, profile: Profile, delivery: Delivery) -> None:
@@ -287,6 +290,7 @@ class _Reading:
             raise refuse("FILE-BAD-ROWS", table=table.code, limit=profile.limits.quarantined_rows)
         self._note(self._place(finding("KEY-DUPLICATE", table=table.code, line_no=line)) for line in sorted(booking.duplicates))
         self._note(self._place(finding("ROW-OLDER", table=table.code, line_no=line)) for line in sorted(booking.older))
+        self._note(self._place(finding("ROW-BALANCE", table=table.code, line_no=line, field="SYBJ")) for line in booking.unbalanced)
         if booking.unsure:
             unread = sum(q.key is None for q in quarantined)
             self._note([finding("WITHDRAWAL-UNSURE", table=table.code, count=unread, absent=booking.unsure)])
@@ -346,6 +350,15 @@ class _Reading:
                 result.counts.released += outcome.facts.num_rows
                 self.changed(name)
         self.releases.sort(key=lambda r: r.quarantine_no)
+
+    def compare(self) -> None:
+        """Note agreements that do not fit their contracts."""
+        for name, other in (("agreement", "contract"), ("contract", "agreement")):
+            if name in self.tables:
+                new = self.tables[other].facts.parts() if other in self.tables else ()
+                others = [rows.filter(pc.invert(rows["withdrawn"])) for rows in new]
+                for rows in self.tables[name].facts.parts():
+                    self._note(self._place(f) for f in compare(name, rows, others, self.context, self.file_no))
 
     def refuse(self, findings: tuple[Finding, ...]) -> None:
         """Refuse the file whole: nothing of it is booked."""

@@ -113,7 +113,7 @@ def _book_released(
                               names=table.arrow.names).cast(table.arrow))
     facts = pa.concat_tables(parts)
     key = row_key(table)
-    known = context.existing(table.name, None, facts[key[0]])
+    known = context.existing(table.name, None, facts.select(list(key)))
     known_hash = {int(h): i for i, h in enumerate(key_hash(known, key))}
     keep = np.ones(len(rows), np.bool_)
     for i, h in enumerate(key_hash(facts, key)):
