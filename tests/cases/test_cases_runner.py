@@ -135,6 +135,11 @@ def test_all_centres_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert "wenzhou/cases.yaml" in capsys.readouterr().out
 
 
+def test_the_example_of_the_description_is_true(tmp_path: Path) -> None:
+    text = (RULES.parent / "docs" / "样例.md").read_text(encoding="utf-8")
+    assert run(tmp_path, text.split("```yaml")[1].split("```")[0]).ok
+
+
 def test_the_known_day_of_a_duplicate_claim_has_an_end(tmp_path: Path) -> None:
     claim = "    重复享受: {知悉日: 2026-02-01, 解除日: 2026-03-01}\n"
     result = run(tmp_path, ON_TIME + claim + "    预期:\n      2026-02-24: {'1': {结果: 暂缓}}\n      2026-03-20: {'1': 375.00}\n")
