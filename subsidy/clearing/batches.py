@@ -243,25 +243,27 @@ def content_hash(policy: CentrePolicy, period: str, settlement_on: date, parts: 
     return total.hexdigest()
 
 
-def stored_content_hash(conn: Connection, policy: CentrePolicy, outbound: Outbound, period: str) -> str:
-    """The content hash computed again from the database: payments and items as they are stored now, files as they would be written now.
+def stored_content_hash(conn: Connection, policy: CentrePolicy, outbound: Outbound, period: str) -> tuple[str, dict[int, int]]:
+    """The content hash computed again from the database: payments and items as they are stored now, files as they would be written now; and
+    the size of each data file in bytes by batch number.
 
     TerminalError ``PUBLISH-CHANGED`` when a file would no longer have the bytes that the batch recorded.
     """
     batches = load_batches(conn, policy.centre, period)
     parts = []
+    sizes: dict[int, int] = {}
     for batch in batches:
         body = None
         if batch.leaves:
             layout = outbound.layout(batch.profile)
-            sha256, _ = digest(data_bytes(batch, load_payments(conn, policy.centre, batch.batch_no), policy, layout))
+            sha256, sizes[batch.batch_no] = digest(data_bytes(batch, load_payments(conn, policy.centre, batch.batch_no), policy, layout))
             if sha256 != batch.sha256:
                 raise changed(policy, period)
             body = message(batch, policy, layout)
         parts.append(
             (batch, hashlib.sha256(body[1]).hexdigest() if body else "", digest_rows(load_items(conn, policy.centre, batch.batch_no)))
         )
-    return content_hash(policy, period, batches[0].settlement_on, parts) if batches else ""
+    return (content_hash(policy, period, batches[0].settlement_on, parts) if batches else ""), sizes
 
 
 def changed(policy: CentrePolicy, period: str) -> TerminalError:

@@ -45,6 +45,7 @@ def append(
     event_on: date,
     *,
     run_no: int,
+    code: str = "",
     text: str = "",
     bank_file_no: int = 0,
 ) -> None:
@@ -57,7 +58,7 @@ def append(
             "state": pa.repeat(state, count),
             "event_on": pa.repeat(pa.scalar(event_on, pa.date32()), count),
             "host_serial": pa.repeat("", count),
-            "code": pa.repeat("", count),
+            "code": pa.repeat(code, count),
             "text": pa.repeat(text, count),
         },
         schema=EVENTS,

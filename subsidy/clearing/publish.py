@@ -39,6 +39,9 @@ from subsidy.ledger.journal import RunRef
 from subsidy.policy.model import CentrePolicy
 from subsidy.settings import Settings
 
+#: Code of the event that says that a file left before the books were finished.
+TAKEN = "TAKEN"
+
 
 @dataclass(slots=True)
 class Published:
@@ -85,12 +88,17 @@ def publish(
     with db.transaction(policy.centre, token) as conn:
         state = _state(conn, policy, period)
         result = Published(period, state["state"])
-        if state["state"] == "published":
-            return _summary(conn, policy, result)
-        _refuse(conn, policy, outbound, state)
+        published = state["state"] == "published"
+        if not published:
+            sizes = _refuse(conn, policy, outbound, state)
         batches = load_batches(conn, policy.centre, period)
-        files = [file for batch in batches if batch.leaves for file in _files(db, conn, policy, outbound, batch)]
-        sent_on = _intend(conn, policy, state, files, run_no)
+        if not published:
+            files = [f for batch in batches if batch.leaves for f in _files(db, conn, policy, outbound, batch, sizes[batch.batch_no])]
+            sent_on = _intend(conn, policy, state, files, run_no)
+    if published:
+        _ask(db, token, settings, policy, outbound, batches, run_no)
+        with db.read() as conn:
+            return _summary(conn, policy, result)
     outbox.room_for(folder, sum(file.size for file in files if not (folder / file.name).exists()))
     for file in files:
         outcome = outbox.release(
@@ -104,13 +112,32 @@ def publish(
         if outcome == "taken":
             result.taken.append(file.name)
     with db.transaction(policy.centre, token) as conn:
-        _finish(conn, policy, batches, period, sent_on, run_no)
+        _finish(conn, policy, batches, period, sent_on, run_no, result.taken)
         result.state = "published"
         _summary(conn, policy, result)
-    taken = [batch.batch_no for batch in batches if batch.leaves and batch.file_name in result.taken]
-    if taken:
-        query.write(db, token, settings, policy, business_date=sent_on, run_no=run_no, batch_nos=taken, outbound=outbound)
+    _ask(db, token, settings, policy, outbound, batches, run_no)
     return result
+
+
+def _ask(db: Database, token: int, settings: Settings, policy: CentrePolicy, outbound: Outbound, batches: list[Batch], run_no: int) -> None:
+    """Ask the bank about batches whose file had left before the books were finished; once."""
+    e, p, f = tables.payment_event, tables.payment, tables.published_file
+    numbers = [batch.batch_no for batch in batches]
+    with db.read() as conn:
+        rows = conn.execute(
+            sa.select(p.c.batch_no, sa.func.max(e.c.event_on))
+            .join(p, sa.and_(p.c.centre == e.c.centre, p.c.payment_no == e.c.payment_no))
+            .where(e.c.centre == policy.centre, e.c.code == TAKEN, p.c.batch_no.in_(numbers))
+            .group_by(p.c.batch_no)
+        ).all()
+        asked = set(
+            conn.execute(
+                sa.select(f.c.batch_no).where(f.c.centre == policy.centre, f.c.kind == "query", f.c.state == "published")
+            ).scalars()
+        )
+    for batch_no, day in rows:
+        if batch_no not in asked:
+            query.write(db, token, settings, policy, business_date=day, run_no=run_no, batch_nos=[batch_no], outbound=outbound)
 
 
 def republish(
@@ -135,7 +162,7 @@ def republish(
                 "先发出 BDC107 / BDC110 查询，等银行答复。",
             )
         refuse_locked(conn, policy)
-        files = _files(db, conn, policy, outbound, found[0])
+        files = _files(db, conn, policy, outbound, found[0], 0)
     folder = settings.outbox(policy.centre)
     for file in files:
         path = folder / file.name
@@ -179,7 +206,8 @@ def refuse_locked(conn: Connection, policy: CentrePolicy) -> None:
         )
 
 
-def _refuse(conn: Connection, policy: CentrePolicy, outbound: Outbound, row: dict[Any, Any]) -> None:
+def _refuse(conn: Connection, policy: CentrePolicy, outbound: Outbound, row: dict[Any, Any]) -> dict[int, int]:
+    """Raise unless the settlement may be published; the size of each batch's data file."""
     period = row["period"]
     refuse_locked(conn, policy)
     if row["state"] not in ("approved", "publishing"):
@@ -197,7 +225,8 @@ def _refuse(conn: Connection, policy: CentrePolicy, outbound: Outbound, row: dic
             "没有发布任何文件。",
             "参与过本批次的人的批准不算数；由其他人补批后再发布。",
         )
-    if stored_content_hash(conn, policy, outbound, period) != row["content_hash"]:
+    content_hash, sizes = stored_content_hash(conn, policy, outbound, period)
+    if content_hash != row["content_hash"]:
         raise changed(policy, period)
     broken = [finding for finding in verify.verify(conn, policy.centre, run_no=row["run_no"]) if finding.severity == "error"]
     if broken:
@@ -207,10 +236,11 @@ def _refuse(conn: Connection, policy: CentrePolicy, outbound: Outbound, row: dic
             "没有发布任何文件。",
             broken[0].todo,
         )
+    return sizes
 
 
-def _files(db: Database, conn: Connection, policy: CentrePolicy, outbound: Outbound, batch: Batch) -> list[_File]:
-    """The files of a batch in the order in which they appear: notice, data, message body."""
+def _files(db: Database, conn: Connection, policy: CentrePolicy, outbound: Outbound, batch: Batch, size: int) -> list[_File]:
+    """The files of a batch in the order in which they appear: notice, data, message body. `size`: bytes of the data file."""
     layout = outbound.layout(batch.profile)
     if batch.direction == "out":
         kind, notice = "payment", funds_notice(batch, policy, outbound)
@@ -227,7 +257,6 @@ def _files(db: Database, conn: Connection, policy: CentrePolicy, outbound: Outbo
         with db.read() as reading:
             _check(path, load_payments(reading, policy.centre, batch.batch_no), batch, policy, layout)
 
-    size = sum(map(len, data_bytes(batch, load_payments(conn, policy.centre, batch.batch_no), policy, layout)))
     files.append(_File(batch.file_name, kind, batch, batch.sha256, size, data, check))
     body = message(batch, policy, layout)
     if body is not None:
@@ -309,7 +338,9 @@ def path_of(centre: str, name: str) -> str:
     return f"outbox/{centre}/{name}"
 
 
-def _finish(conn: Connection, policy: CentrePolicy, batches: list[Batch], period: str, sent_on: date, run_no: int) -> None:
+def _finish(
+    conn: Connection, policy: CentrePolicy, batches: list[Batch], period: str, sent_on: date, run_no: int, taken: list[str]
+) -> None:
     f, s, p = tables.published_file, tables.settlement, tables.payment
     numbers = [batch.batch_no for batch in batches]
     conn.execute(
@@ -325,6 +356,8 @@ def _finish(conn: Connection, policy: CentrePolicy, batches: list[Batch], period
         waiting = [number for number in order if states.get(number) == "reserved"]
         if batch.leaves:
             events.append(conn, policy.centre, waiting, "sent", sent_on, run_no=run_no)
+            if batch.file_name in taken:
+                events.append(conn, policy.centre, waiting, "open", sent_on, run_no=run_no, code=TAKEN, text="文件已被取走，向银行查询")
         elif waiting:
             events.append(conn, policy.centre, waiting, "confirmed", sent_on, run_no=run_no, text="抵扣")
             terms = terms_of(policy, batch.settlement_on)

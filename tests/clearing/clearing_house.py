@@ -118,7 +118,7 @@ class House:
     run_no: int = 0
 
     def __post_init__(self) -> None:
-        self.token = lease.acquire(self.db, self.centre, "test", 0.0, 1e12)
+        self.token = lease.acquire(self.db, self.centre, "test", 0.0, 1.0)
 
     @property
     def centre(self) -> str:
