@@ -46,6 +46,7 @@ def take_in(ctx: Context, token: int) -> dict[str, Any]:
     work.mkdir(parents=True, exist_ok=True)
     for arrival in arrived(inbox, profiles, QUIET_SECONDS, clock.seconds()):
         _one(ctx, token, arrival, profiles, work)
+    _sweep(ctx)
     released = _release_asked(ctx, token, profiles)
     with ctx.db.read() as conn:
         missing = _missing(ctx, conn, profiles)
@@ -233,8 +234,24 @@ def _acknowledge(ctx: Context, token: int, file_no: int) -> None:
 def _put_aside(ctx: Context, arrival: Arrival) -> None:
     folder = ctx.settings.inbox(ctx.centre) / TAKEN / str(ctx.run.business_date)
     folder.mkdir(parents=True, exist_ok=True)
-    for path in (*arrival.companions.values(), arrival.path):
+    # The file goes first: without its companions it would look incomplete to a rerun, companions alone are swept up.
+    for path in (arrival.path, *arrival.companions.values()):
         path.replace(folder / path.name)
+
+
+def _sweep(ctx: Context) -> None:
+    """Put aside companions that an interrupted attempt of this run left behind."""
+    t = tables.file
+    inbox = ctx.settings.inbox(ctx.centre)
+    with ctx.db.read() as conn:
+        rows = conn.execute(sa.select(t.c.name, t.c.detail).where(t.c.centre == ctx.centre, t.c.run_no == ctx.run.run_no)).all()
+    for name, detail in rows:
+        if (inbox / name).exists():
+            continue
+        for companion, _ in json.loads(detail)["companions"]:
+            left = inbox / Path(companion).name
+            if left.exists():
+                left.replace(inbox / TAKEN / str(ctx.run.business_date) / left.name)
 
 
 def _missing(ctx: Context, conn: Connection, profiles: Profiles) -> list[Finding]:

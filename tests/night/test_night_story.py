@@ -63,6 +63,13 @@ def test_every_line_is_the_answer_and_everything_ties(settings: Settings, centre
         assert built["computed_fen"] == built["sent_fen"] + built["netted_fen"] + built["carried_fen"] + built["held_fen"]
     causes = _causes(settings, centre)
     assert {"correction", "convert", "clawback"} <= causes
+    assert {"accrual", "top_up", "recovery"} <= _kinds(settings, centre)
+
+
+def _kinds(settings: Settings, centre: str) -> set[str]:
+    p = tables.posting
+    with open_database(settings).read() as conn:
+        return set(conn.execute(sa.select(p.c.kind).where(p.c.centre == centre)).scalars())
 
 
 def _causes(settings: Settings, centre: str) -> set[str]:
