@@ -44,7 +44,8 @@ def classify(now: pa.Table, before: pa.Table, before_known_now: pa.Table) -> pa.
     old, new, corrected = (_aligned(t, accounts) for t in (a, b, c))
     rates_differ = np.any([old[f"{n}_{f}"] != new[f"{n}_{f}"] for n in _RATES for f in ("min", "max")], axis=0)
     was, is_ = old["lines"] > 0, new["lines"] > 0
-    changed_since = (old["payable"] != corrected["payable"]) | (old["lines"] != corrected["lines"])
+    # What was only held then and is paid now is entitled to the same: resumed, not corrected.
+    changed_since = (old["entitled"] != corrected["entitled"]) | (old["lines"] != corrected["lines"])
     tests: Sequence[npt.NDArray[np.bool_]] = (
         is_ & ~was & ~changed_since,
         new["settled"] > 0,
@@ -88,18 +89,25 @@ def _per_account(lines: pa.Table) -> pa.Table:
         {
             "account_no": lines["account_no"],
             "payable": lines["payable_fen"],
+            "entitled": lines["entitled_fen"],
             **{name: pc.fill_null(column, False).cast(pa.int64()) for name, column in flags.items()},
             **{name: lines[name] for name in _RATES},
         }
     )
     return table.group_by("account_no", use_threads=False).aggregate(
-        [("payable", "sum"), ("payable", "count"), *((n, "max") for n in _FLAGS), *((n, f) for n in _RATES for f in ("min", "max"))]
+        [
+            ("payable", "sum"),
+            ("payable", "count"),
+            ("entitled", "sum"),
+            *((n, "max") for n in _FLAGS),
+            *((n, f) for n in _RATES for f in ("min", "max")),
+        ]
     )
 
 
 def _aligned(table: pa.Table, accounts: pa.Array) -> dict[str, npt.NDArray[np.int64]]:
     """Values per account in the order of `accounts`; 0 where there is none."""
     at = pc.index_in(accounts, table["account_no"].combine_chunks())
-    names = {"payable_sum": "payable", "payable_count": "lines", **{f"{n}_max": n for n in _FLAGS}}
+    names = {"payable_sum": "payable", "payable_count": "lines", "entitled_sum": "entitled", **{f"{n}_max": n for n in _FLAGS}}
     names |= {f"{n}_{f}": f"{n}_{f}" for n in _RATES for f in ("min", "max")}
     return {short: pc.fill_null(table[long].combine_chunks().take(at), 0).to_numpy(zero_copy_only=False) for long, short in names.items()}

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from subsidy.clearing import reconcile
 from subsidy.clearing.overall import Clearing
 from subsidy.ledger import tables
-from subsidy.reports import ledger_rows, workbook
+from subsidy.reports import workbook
 from subsidy.reports.labels import BANKS, SETTLEMENT_STATES
 from subsidy.reports.sheet import Book, Column, Cover, Sheet, Term, Tie, of_rows
 
@@ -38,7 +38,7 @@ def book(conn: Connection, clearing: Clearing, names: Mapping[str, str]) -> Book
     """The clearing workbook: positions as the clearing has them, differences payment by payment, and the ledger's own totals beside."""
     sheets = (_positions(conn, clearing, names), _funds(clearing, names), _differences(conn, clearing, names), _progress(clearing, names))
     warnings = [f"尚未完成的中心：{'、'.join(names.get(c, c) for c in clearing.missing)}；补齐后出具新版本。"] if clearing.missing else []
-    flows, centres = sheets[0], sorted({p.centre for p in clearing.positions})
+    flows = sheets[0]
     facts = (
         ("范围", "全部中心"),
         ("期间", clearing.period),
@@ -46,7 +46,6 @@ def book(conn: Connection, clearing: Clearing, names: Mapping[str, str]) -> Book
         ("清算内容指纹", clearing.content_hash),
         ("已完成", "、".join(names.get(c, c) for c in clearing.complete) or "无"),
         ("未完成", "、".join(names.get(c, c) for c in clearing.missing) or "无"),
-        *((f"链头 {names.get(c, c)}", ledger_rows.chain_head(conn, c) or "尚无记账") for c in centres),
     )
     totals = (*((label, flows.total(label)) for label, _ in _FLOWS), ("资金调拨净额", clearing.net_fen))
     cover = Cover(f"公转商贴息汇总清算　{clearing.period}", facts, totals, tuple(warnings))
@@ -58,7 +57,7 @@ def _positions(conn: Connection, clearing: Clearing, names: Mapping[str, str]) -
         Column("中心", width=26),
         Column("付款银行", width=16),
         Column("清算状态", width=12),
-        *(Column(label, "money", 16, True) for label, _ in _FLOWS),
+        *(Column(label, "money", 13, True) for label, _ in _FLOWS),
     )
     s = tables.settlement
     left = {

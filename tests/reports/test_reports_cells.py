@@ -6,7 +6,7 @@ from datetime import date
 from decimal import Decimal
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from subsidy.intake import masking
@@ -15,6 +15,7 @@ from subsidy.reports import cells, personal
 fen = st.integers(-(10**15), 10**15)
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.one_of(fen, st.none()), min_size=1))
 def test_money_is_the_decimal_number(values: list[int | None]) -> None:
     column = pa.array(values, pa.int64())
@@ -22,11 +23,13 @@ def test_money_is_the_decimal_number(values: list[int | None]) -> None:
     assert texts == [None if v is None else f"{Decimal(v).scaleb(-2):.2f}" for v in values]
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(0, 10**7), min_size=1))
 def test_rates_are_the_decimal_number(values: list[int]) -> None:
     assert [Decimal(t) for t in cells.rate_text(pa.array(values)).to_pylist()] == [Decimal(v).scaleb(-6) for v in values]
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.one_of(st.integers(-(10**12), 10**12), st.none()), min_size=1))
 def test_a_written_amount_and_a_read_one_have_the_same_seal(values: list[int | None]) -> None:
     """A reader returns binary floating point; up to a trillion yuan it names one amount only."""
@@ -39,6 +42,7 @@ def test_kinds_cannot_be_confused() -> None:
     assert cells.sealed_value("2026-09-01") != cells.sealed_value(date(2026, 9, 1))
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.text(max_size=40), min_size=1))
 def test_names_and_accounts_are_masked_as_everywhere(texts: list[str]) -> None:
     column = pa.array(texts, pa.string())
@@ -46,6 +50,7 @@ def test_names_and_accounts_are_masked_as_everywhere(texts: list[str]) -> None:
     assert personal.mask_accounts(column).to_pylist() == [masking.mask_account(t) for t in texts]
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.text(), min_size=1))
 def test_any_text_becomes_text_that_xml_can_hold(texts: list[str]) -> None:
     shown = cells.clean(pa.array(texts, pa.string())).to_pylist()

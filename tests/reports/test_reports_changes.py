@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from subsidy.entitlement.lines import LINES
@@ -26,14 +26,14 @@ def lines(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(filled, LINES)
 
 
-MONTH = {"payable_fen": 37_500}
+MONTH = {"payable_fen": 37_500, "entitled_fen": 37_500}
 CASES = {
     "新增": (lines(MONTH), lines(), lines()),
     "结清": (lines(MONTH, {"kind": "06", "payable_fen": 100}), lines(MONTH), lines(MONTH)),
     "更正与冲正": (lines({"outcome": "clawback"}), lines(MONTH), lines(MONTH)),
     "终止": (lines({"outcome": "stop", "payable_fen": 1}), lines(MONTH), lines(MONTH)),
     "暂停": (lines({"outcome": "hold"}), lines(MONTH), lines(MONTH)),
-    "恢复": (lines(MONTH), lines({"outcome": "hold"}), lines({"outcome": "hold"})),
+    "恢复": (lines(MONTH), lines({"outcome": "hold", "entitled_fen": 37_500}), lines(MONTH)),
     "提前还款": (lines(MONTH, {"kind": "03"}), lines(MONTH), lines(MONTH)),
     "利率变动": (lines(MONTH | {"fund_rate_ppm": 25_000}), lines(MONTH), lines(MONTH)),
     "本期无还款": (lines(), lines(MONTH), lines(MONTH)),
@@ -50,7 +50,7 @@ def test_each_class(name: str) -> None:
 
 
 def test_a_line_corrected_since_last_months_report_is_a_correction() -> None:
-    (row,) = changes.classify(lines(MONTH), lines(MONTH), lines({"payable_fen": 30_000})).to_pylist()
+    (row,) = changes.classify(lines(MONTH), lines(MONTH), lines({"payable_fen": 30_000, "entitled_fen": 30_000})).to_pylist()
     assert (row["class"], row["before_fen"]) == ("更正与冲正", 37_500)
 
 
@@ -65,6 +65,7 @@ row_strategy = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None, max_examples=60)
 @given(*(st.lists(row_strategy, max_size=8) for _ in range(3)))
 def test_the_classes_add_up(now: list[dict[str, Any]], before: list[dict[str, Any]], corrected: list[dict[str, Any]]) -> None:
     found = changes.add([changes.classify(lines(*now), lines(*before), lines(*corrected))])
