@@ -81,7 +81,7 @@ def read_act(route: str, body: dict[str, Any], date_of_run: Callable[[str, str],
         elif act == "clear":
             days = [date_of_run(dag_id, groups.get("run") or str(body.get("dag_run_id") or ""))]
         elif act == "backfill":
-            days = days_between(str(body.get("from_date")), str(body.get("to_date")))
+            days = _days_or_none(str(body.get("from_date")), str(body.get("to_date")))
         elif act == "pause":
             act, days = ("pause" if body.get("is_paused") else "resume"), ["*"]
         return Act(act, dag_id, tuple(_subject(dag_id, day) for day in days), str(conf.get("reason") or body.get("note") or ""))
@@ -95,6 +95,13 @@ def days_between(first: str, last: str) -> list[str]:
     if not 0 < count <= BACKFILL_DAYS:
         raise ValueError(f"{first}..{last}")
     return [str(start + timedelta(days=offset)) for offset in range(count)]
+
+
+def _days_or_none(first: str, last: str) -> list[str]:
+    try:
+        return days_between(first, last)
+    except ValueError:
+        return []  # `objection` refuses it
 
 
 def _subject(dag_id: str, when: str) -> str:
@@ -156,11 +163,12 @@ class Guard:
         user = await _user(request)
         if user is None or not isinstance(body, dict):
             return None  # Airflow answers 401 or 422
-        if (message := objection(route, body)) is not None:
-            return _refuse(422, message.code, str(message))
+        message = objection(route, body)
         act = await asyncio.to_thread(read_act, route, body, date_of_run)
         if act is None or not _allowed(act, user):
             return None  # nothing to record, or Airflow answers 403
+        if message is not None:
+            return _refuse(422, message.code, str(message))
         try:
             await asyncio.to_thread(record, user.get_id(), act)
         except SubsidyError as error:

@@ -16,16 +16,16 @@ from subsidy.settings import Settings
 @contextmanager
 def state(settings: Settings, centre: str) -> Iterator[dict[str, Any]]:
     path = settings.home / f"stub_{centre or 'all'}.json"
-    path.touch()
-    with open(path, "r+", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        value = json.loads(file.read() or '{"runs": [], "acts": [], "steps": [], "answers": [], "settlement": null}')
+    with open(path.with_suffix(".lock"), "a", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        empty: dict[str, Any] = {"runs": [], "acts": [], "steps": [], "answers": [], "settlement": None}
+        value = json.loads(path.read_text(encoding="utf-8")) if path.exists() else empty
         try:
             yield value
         finally:
-            file.seek(0)
-            file.truncate()
-            file.write(json.dumps(value, ensure_ascii=False))
+            beside = path.with_suffix(".part")
+            beside.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+            beside.replace(path)
 
 
 def plan(settings: Settings) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def plan(settings: Settings) -> dict[str, Any]:
 
 
 def open_night(settings: Settings, centre: str, business_date: date, actor: str, mode: str = "night", reason: str = "") -> dict[str, Any]:
-    if centre in plan(settings).get("broken", []):
+    if [centre, str(business_date)] in plan(settings).get("broken", []):
         raise TerminalError("POLICY-BROKEN", f"{centre} 的配置有误。", "没有计算。", "改正配置。")
     with state(settings, centre) as value:
         day = str(business_date)

@@ -12,78 +12,106 @@ pytestmark = pytest.mark.airflow
 STEPS = ["take_in", "compute", "check", "post", "verify", "settle", "report", "close_night"]
 
 
+#: (who, DAG, key, form) of the runs that need nothing of each other: they are started together, because Airflow mostly waits.
+TOGETHER: dict[str, tuple[str, str, str | None, dict[str, str]]] = {
+    "night": ("op_hang", "subsidy_hangzhou", "2026-01-05", {}),
+    "form": ("op_hang", "subsidy_huzhou", None, {"business_date": "2026-01-06"}),
+    "transient": ("op_wen", "subsidy_quzhou", "2026-01-07", {}),
+    "terminal": ("op_wen", "subsidy_quzhou", "2026-01-08", {}),
+    "broken": ("op_wen", "subsidy_zhoushan", "2026-01-09", {}),
+    "no date": ("op_hang", "subsidy_shaoxing", None, {}),
+    "two dates": ("op_hang", "subsidy_shaoxing", "2026-01-10", {"business_date": "2026-01-11"}),
+    "no reason": ("op_hang", "subsidy_shaoxing", "2026-01-10", {"mode": "recompute", "reason": " "}),
+    "preview": ("op_hang", "subsidy_shaoxing", "2026-01-21", {"mode": "preview"}),
+    "recompute": ("both", "subsidy_quzhou", "2026-01-20", {"mode": "recompute", "reason": "利率更正"}),
+    "one approval": ("both", "subsidy_wenzhou", "2026-02-10", {}),
+    "two approvals": ("op_hang", "subsidy_zhejiang-provincial", "2026-02-11", {}),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(server: Any) -> dict[str, tuple[str, str, str, str]]:
+    """Every run of `TOGETHER`, ended: who, DAG, run id, state."""
+    server.plan(
+        transient=["quzhou", "2026-01-07", "post"],
+        terminal=["quzhou", "2026-01-08", "check"],
+        broken=[["zhoushan", "2026-01-09"]],
+        settle={"2026-02-10": 1, "2026-02-11": 2},
+        recompute_fen=4200,
+    )
+    started = {name: (who, dag, server.client(who).trigger(dag, key, form)) for name, (who, dag, key, form) in TOGETHER.items()}
+    return {name: (who, dag, run_id, server.finish(who, dag, run_id, 240)) for name, (who, dag, run_id) in started.items()}
+
+
 def run(server: Any, login: str, dag_id: str, key: str | None = None, **conf: Any) -> tuple[str, str]:
     run_id = server.client(login).trigger(dag_id, key, conf)
     return run_id, server.finish(login, dag_id, run_id)
 
 
-def log_of(server: Any, login: str, dag_id: str, run_id: str, task: str, attempt: int = 1) -> str:
-    path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task}/logs/{attempt}?full_content=true"
-    return str(server.client(login).http.get(path, headers={"accept": "application/json"}).text)
+def log_of(server: Any, run: tuple[str, str, str, str], task: str) -> str:
+    who, dag, run_id, _ = run
+    path = f"/api/v2/dags/{dag}/dagRuns/{run_id}/taskInstances/{task}/logs/1?full_content=true"
+    return str(server.client(who).http.get(path, headers={"accept": "application/json"}).text)
 
 
-def test_a_night_takes_its_steps_in_order_and_says_so_in_chinese(server: Any) -> None:
-    run_id, state = run(server, "op_hang", "subsidy_hangzhou", "2026-01-05")
+def tasks_of(server: Any, run: tuple[str, str, str, str]) -> dict[str, Any]:
+    who, dag, run_id, _ = run
+    return dict(server.client(who).tasks(dag, run_id))
+
+
+def test_a_night_takes_its_steps_in_order_and_says_so_in_chinese(server: Any, runs: Any) -> None:
+    who, dag, run_id, state = runs["night"]
     assert state == "success"
     assert [name for _, name in server.state("hangzhou")["steps"]] == STEPS
-    tasks = server.client("op_hang").tasks("subsidy_hangzhou", run_id)
+    tasks = tasks_of(server, runs["night"])
     assert tasks["take_in"]["task_display_name"] == "接收文件"
     skipped = {name for name, task in tasks.items() if task["state"] == "skipped"}
     assert skipped == {"ask_approval", "period_complete", "preview", "request_recompute"}
-    links = server.client("op_hang").get(f"/api/v2/dags/subsidy_hangzhou/dagRuns/{run_id}/taskInstances/take_in/links")["extra_links"]
+    links = server.client(who).get(f"/api/v2/dags/{dag}/dagRuns/{run_id}/taskInstances/take_in/links")["extra_links"]
     assert links["隔离行"] == "/subsidy/centres/hangzhou/quarantine?night=2026-01-05"
 
 
-def test_the_date_of_the_form_counts_like_a_key_and_a_clear_is_safe_and_recorded(server: Any) -> None:
-    run_id, state = run(server, "op_hang", "subsidy_huzhou", business_date="2026-01-06")
-    assert state == "success"
+def test_the_date_of_the_form_counts_like_a_key_and_a_clear_is_safe_and_recorded(server: Any, runs: Any) -> None:
+    who, dag, run_id, state = runs["form"]
+    assert state == "success" and server.state("huzhou")["runs"] == ["2026-01-06"]
     before = len(server.state("huzhou")["steps"])
     body = {"dry_run": False, "dag_run_id": run_id, "task_ids": ["post"], "only_failed": False}
-    server.client("op_hang").http.post("/api/v2/dags/subsidy_huzhou/clearTaskInstances", json=body).raise_for_status()
+    server.client(who).http.post(f"/api/v2/dags/{dag}/clearTaskInstances", json=body).raise_for_status()
     wait(lambda: len(server.state("huzhou")["steps"]) > before)
-    assert server.finish("op_hang", "subsidy_huzhou", run_id) == "success"
+    assert server.finish(who, dag, run_id) == "success"
     assert server.state("huzhou")["steps"][before:] == [[1, "post"]]
     acts = server.state("huzhou")["acts"]
     assert ["op_hang", "trigger", "night:2026-01-06"] in acts and ["op_hang", "clear", "night:2026-01-06"] in acts
 
 
-def test_a_transient_fault_is_tried_again_and_a_lasting_one_is_not(server: Any) -> None:
-    server.plan(transient=["quzhou", "2026-01-07", "post"], terminal=["quzhou", "2026-01-08", "check"])
-    run_id, state = run(server, "op_wen", "subsidy_quzhou", "2026-01-07")
-    assert state == "success"
-    assert server.client("op_wen").tasks("subsidy_quzhou", run_id)["post"]["try_number"] == 2
-    run_id, state = run(server, "op_wen", "subsidy_quzhou", "2026-01-08")
-    assert state == "failed"
-    assert server.client("op_wen").tasks("subsidy_quzhou", run_id)["check"]["try_number"] == 1
-    assert "FILE-BAD" in log_of(server, "op_wen", "subsidy_quzhou", run_id, "check")
+def test_a_transient_fault_is_tried_again_and_a_lasting_one_is_not(server: Any, runs: Any) -> None:
+    assert runs["transient"][3] == "success" and tasks_of(server, runs["transient"])["post"]["try_number"] == 2
+    assert runs["terminal"][3] == "failed" and tasks_of(server, runs["terminal"])["check"]["try_number"] == 1
+    assert "FILE-BAD" in log_of(server, runs["terminal"], "check")
 
 
-def test_a_centre_that_cannot_be_loaded_fails_with_the_reason_and_hides_no_other(server: Any) -> None:
-    server.plan(broken=["zhoushan"])
-    run_id, state = run(server, "op_wen", "subsidy_zhoushan", "2026-01-09")
-    assert state == "failed"
-    assert "POLICY-BROKEN" in log_of(server, "op_wen", "subsidy_zhoushan", run_id, "open_night")
-    assert run(server, "op_wen", "subsidy_quzhou", "2026-01-09")[1] == "success"
+def test_a_centre_that_cannot_be_loaded_fails_with_the_reason_and_hides_no_other(server: Any, runs: Any) -> None:
+    assert runs["broken"][3] == "failed" and "POLICY-BROKEN" in log_of(server, runs["broken"], "open_night")
+    assert runs["night"][3] == runs["transient"][3] == "success"
 
 
-def test_a_form_that_makes_no_sense_is_refused_before_anything_is_read(server: Any) -> None:
-    for key, conf, code in (
-        (None, {}, "RUN-DATE"),
-        ("2026-01-10", {"business_date": "2026-01-11"}, "RUN-DATE"),
-        ("2026-01-10", {"mode": "recompute", "reason": " "}, "RUN-REASON"),
-    ):
-        run_id, state = run(server, "op_hang", "subsidy_shaoxing", key, **conf)
-        assert state == "failed"
-        assert code in log_of(server, "op_hang", "subsidy_shaoxing", run_id, "open_night")
-    assert "runs" not in server.state("shaoxing") or not server.state("shaoxing")["runs"]
+def test_a_form_that_makes_no_sense_is_refused_before_anything_is_read(server: Any, runs: Any) -> None:
+    for name, code in (("no date", "RUN-DATE"), ("two dates", "RUN-DATE"), ("no reason", "RUN-REASON")):
+        assert runs[name][3] == "failed" and code in log_of(server, runs[name], "open_night")
+    assert not server.state("shaoxing").get("runs")
     body = {"logical_date": None, "partition_key": "2026-13-01"}
     bad = server.client("op_hang").http.post("/api/v2/dags/subsidy_shaoxing/dagRuns", json=body)
     assert bad.status_code in (400, 422)
 
 
-def test_a_settlement_waits_for_another_person_and_the_starter_is_refused_and_asked_again(server: Any) -> None:
-    server.plan(settle={"2026-02-10": 1})
-    assert run(server, "both", "subsidy_wenzhou", "2026-02-10")[1] == "success"  # the night itself never waits
+def test_a_preview_writes_nothing_and_asks_nobody(server: Any, runs: Any) -> None:
+    tasks = tasks_of(server, runs["preview"])
+    assert runs["preview"][3] == "success" and not server.state("shaoxing").get("steps")
+    assert [tasks[name]["state"] for name in ("preview", "request_recompute", "take_in")] == ["success", "skipped", "skipped"]
+
+
+def test_a_settlement_waits_for_another_person_and_the_starter_is_refused_and_asked_again(server: Any, runs: Any) -> None:
+    assert runs["one approval"][3] == "success"  # the night itself never waits
     first = server.question("subsidy_wenzhou_publish")
     assert "1,234.56" in first["body"] and "\\{\\{ 7\\*7 \\}\\}" in first["body"] and "<b>" not in first["body"]
     assert {user["id"] for user in first["assigned_users"]} == {"both", "shen_yi", "shen_er"}
@@ -98,9 +126,8 @@ def test_a_settlement_waits_for_another_person_and_the_starter_is_refused_and_as
     assert server.state("wenzhou")["settlement"]["state"] == "published"
 
 
-def test_above_the_limit_two_people_and_a_rejection_sends_nothing(server: Any) -> None:
-    server.plan(settle={"2026-02-10": 1, "2026-02-11": 2})
-    assert run(server, "op_hang", "subsidy_zhejiang-provincial", "2026-02-11")[1] == "success"
+def test_above_the_limit_two_people_and_a_rejection_sends_nothing(server: Any, runs: Any) -> None:
+    assert runs["two approvals"][3] == "success"
     dag = "subsidy_zhejiang-provincial_publish"
     first = server.question(dag)
     server.client("shen_yi").answer(first, "Approve").raise_for_status()
@@ -112,9 +139,8 @@ def test_above_the_limit_two_people_and_a_rejection_sends_nothing(server: Any) -
     assert server.state("zhejiang-provincial")["settlement"]["state"] == "rejected"
 
 
-def test_a_recompute_that_changes_money_is_approved_by_somebody_else(server: Any) -> None:
-    server.plan(recompute_fen=4200)
-    assert run(server, "both", "subsidy_quzhou", "2026-01-20", mode="recompute", reason="利率更正")[1] == "success"
+def test_a_recompute_that_changes_money_is_approved_by_somebody_else(server: Any, runs: Any) -> None:
+    assert runs["recompute"][3] == "success"
     asked = server.question("subsidy_quzhou_recompute")
     assert "42.00" in asked["body"] and "利率更正" in asked["body"] and "政策更正" in asked["body"]
     server.client("both").answer(asked, "Approve").raise_for_status()
@@ -125,17 +151,7 @@ def test_a_recompute_that_changes_money_is_approved_by_somebody_else(server: Any
     assert ["both", "refused", "night:2026-01-20"] in server.state("quzhou")["acts"]
 
 
-def test_a_preview_writes_nothing_and_asks_nobody(server: Any) -> None:
-    server.plan(recompute_fen=4200)
-    before = server.state("shaoxing").get("steps", [])
-    run_id, state = run(server, "op_hang", "subsidy_shaoxing", "2026-01-21", mode="preview")
-    assert state == "success"
-    assert server.state("shaoxing").get("steps", []) == before
-    tasks = server.client("op_hang").tasks("subsidy_shaoxing", run_id)
-    assert [tasks[name]["state"] for name in ("preview", "request_recompute", "take_in")] == ["success", "skipped", "skipped"]
-
-
-def test_a_backfill_runs_its_range_in_order_both_ends_included_and_repeats_no_manual_night(server: Any) -> None:
+def test_a_backfill_runs_its_range_in_order_both_ends_included_and_repeats_no_manual_night(server: Any, runs: Any) -> None:
     run(server, "op_hang", "subsidy_shaoxing", "2026-03-02")
     days = {"from_date": "2026-03-01T00:00:00Z", "to_date": "2026-03-03T00:00:00Z"}
     body = {"dag_id": "subsidy_shaoxing", "max_active_runs": 5, "run_backwards": False, **days}
@@ -153,14 +169,14 @@ def test_a_backfill_runs_its_range_in_order_both_ends_included_and_repeats_no_ma
     assert [act for act in state["acts"] if act[1] == "backfill"] == [["op_hang", "backfill", f"night:2026-03-0{n}"] for n in (1, 2, 3)]
 
 
-def test_the_clearing_runs_once_every_centre_of_the_month_is_complete(server: Any) -> None:
+def test_the_clearing_runs_once_every_centre_of_the_month_is_complete(server: Any, runs: Any) -> None:
     from subsidy.portal.due import centres_due
 
     due = centres_due(server.airflow.rules, "2026-11")
     logins = {centre: "op_wen" if centre in ("wenzhou", "zhoushan", "quzhou") else "op_hang" for centre in due}
-    server.plan(empty={f"{centre} 2026-11-30": "2026-11" for centre in due}, broken=[])
-    runs = {centre: server.client(logins[centre]).trigger(f"subsidy_{centre}", "2026-11-30") for centre in due[:-1]}
-    assert {server.finish(logins[centre], f"subsidy_{centre}", run_id) for centre, run_id in runs.items()} == {"success"}
+    server.plan(empty={f"{centre} 2026-11-30": "2026-11" for centre in due})
+    started = {centre: server.client(logins[centre]).trigger(f"subsidy_{centre}", "2026-11-30") for centre in due[:-1]}
+    assert {server.finish(logins[centre], f"subsidy_{centre}", run_id) for centre, run_id in started.items()} == {"success"}
     assert [0, "clear 2026-11"] not in server.state("").get("steps", [])
     assert run(server, logins[due[-1]], f"subsidy_{due[-1]}", "2026-11-30")[1] == "success"
     wait(lambda: [0, "clear 2026-11"] in server.state("").get("steps", []), 60)
@@ -169,7 +185,6 @@ def test_the_clearing_runs_once_every_centre_of_the_month_is_complete(server: An
     assert ["caiwu", "trigger", "clearing:2026-11"] in server.state("")["acts"]
 
 
-def test_a_night_that_is_late_alerts_by_webhook(server: Any) -> None:
-    run(server, "op_hang", "subsidy_hangzhou", "2026-01-30")
+def test_a_night_that_is_late_alerts_by_webhook(server: Any, runs: Any) -> None:
     alert = wait(lambda: next((item for item in server.alerts if item["centre"] == "hangzhou"), None), 90)
     assert alert["code"] == "NIGHT-LATE" and alert["what"] and alert["safe"] and alert["todo"]
