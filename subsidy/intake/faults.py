@@ -33,7 +33,6 @@ FAULTS: dict[str, Fault] = {
     "FILE-HEADER-TWICE": Fault("error", "头行出现了不止一次。", "一份文件只有一个头行", _RESEND),
     "FILE-TRAILER": Fault("error", "尾行缺失或不完整，文件可能被截断：{where}。", "trailer", _RESEND),
     "FILE-AFTER-TRAILER": Fault("error", "尾行之后还有内容。", "尾行是最后一行", _RESEND),
-    "FILE-TRUNCATED": Fault("error", "文件在行中间结束，可能被截断。", "最后一行要完整", _RESEND),
     "FILE-ROWS": Fault("error", "{table} 声明 {declared} 行，实有 {counted} 行。", "行数要与声明一致", _RESEND),
     "FILE-TOTAL": Fault("error", "{table} 的 {column} 声明合计 {declared}，实际合计 {counted}。", "金额合计要与声明一致", _RESEND),
     "FILE-UNVERIFIED": Fault(

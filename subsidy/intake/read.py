@@ -293,7 +293,7 @@ class _Reading:
         self._note(self._place(finding("ROW-BALANCE", table=table.code, line_no=line, field="SYBJ")) for line in booking.unbalanced)
         if booking.unsure:
             unread = sum(q.key is None for q in quarantined)
-            self._note([finding("WITHDRAWAL-UNSURE", table=table.code, count=unread, absent=booking.unsure)])
+            self._note([self._place(finding("WITHDRAWAL-UNSURE", table=table.code, count=unread, absent=booking.unsure))])
         checks = profile.checks
         allowed = max(checks.withdrawal_free_rows, booking.live * checks.withdrawal_limit_percent // 100)
         if booking.withdrawn > allowed and "FILE-WITHDRAWALS" not in self.accept:

@@ -118,7 +118,18 @@ def decode(data: bytes, profile: Profile, first_line: int = 1) -> bytes:
         ) from None
     if codec == "utf-8":
         return data
+    if _is_utf8(data):
+        raise refuse("FILE-ENCODING", line_no=first_line, encoding=profile.encoding, where="全部文字都是 UTF-8")
     return standard(text).encode("utf-8")
+
+
+def _is_utf8(data: bytes) -> bool:
+    """Whether text that decodes as GB18030 is UTF-8 all the same: UTF-8 throughout, and Chinese when read so."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return sum("\u4e00" <= c <= "\u9fff" for c in text) >= 3
 
 
 #: Private code points of GB18030-2000 and the characters that the 2005 and 2022 editions assign to the same bytes.

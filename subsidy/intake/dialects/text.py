@@ -80,7 +80,9 @@ def _marker(parts: tuple[Part, ...], profile: Profile) -> bytes:
     if not parts:
         return b""
     if profile.form == "fixed":
-        return parts[0].text.encode() if len(parts[0].text) >= 8 else b""
+        centre = profile.centre_code if len(parts) > 1 and parts[1].text == "{centre}" else ""
+        mark = (parts[0].text + centre).encode()
+        return mark if len(mark) >= 8 else b""
     return (parts[0].text + profile.separator).encode()
 
 
