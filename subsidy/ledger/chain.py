@@ -4,7 +4,7 @@ Three chains. `journal_block`: postings, their causes and their journal entries,
 centre appended to the other append-only tables. `audit`: acts of people, over all centres (see `audit`).
 
 The canonical form of a row is its columns as text, joined by U+001F and ended by a line feed: integers in decimal, dates in ISO 8601, NULL
-as U+0000. A chain's hash is SHA-256 over the hash before it and the digests of its rows, so any language can check it from a dump.
+as U+001E. A chain's hash is SHA-256 over the hash before it and the digests of its rows, so any language can check it from a dump.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from subsidy.ledger.bulk import CHUNK_ROWS, bulk_insert, is_postgres, iter_arrow
 
 FIELD_END = "\x1f"
 ROW_END = "\n"
-NULL = "\x00"
+NULL = "\x1e"
 #: The hash before the first of every chain.
 GENESIS = "0" * 64
 
@@ -124,6 +124,14 @@ def stored_block_hash(conn: Connection, block: Any) -> str:
 def digest_of(conn: Connection, statement: sa.Select[Any], table: sa.Table) -> str:
     """Digest of the rows that `statement` selects, all columns of `table`."""
     digest = hashlib.sha256()
+    if not is_postgres(conn) and not any(isinstance(c.type, (sa.Boolean, sa.LargeBinary, sa.Float)) for c in table.columns):
+        # SQLite hands out Python objects one by one; a row as one text is several times cheaper than its columns.
+        text = [sa.func.coalesce(sa.type_coerce(c, sa.Text), NULL) if c.nullable else c for c in table.columns]
+        row = sa.func.printf(FIELD_END.join("%s" for _ in text), *text)
+        rows = conn.execute(statement.with_only_columns(row, maintain_column_froms=True).execution_options(yield_per=CHUNK_ROWS))
+        for part in rows.scalars().partitions():
+            digest.update((ROW_END.join(part) + ROW_END).encode())
+        return digest.hexdigest()
     for part in iter_arrow(conn, statement, arrow_schema(table)):
         feed(digest, part)
     return digest.hexdigest()

@@ -92,7 +92,7 @@ def _position(conn: Connection, centre: str, on: date | None) -> int:
 
 def _scopes(conn: Connection, centre: str, touched: Sequence[str] | pa.Array | None, run_no: int | None) -> Iterator[Scope]:
     if run_no is not None:
-        yield Scope(conn, centre, agreements=_agreements_of_run(centre, run_no))
+        yield Scope(conn, centre, agreements=_agreements_of_run(centre, run_no), written=_written(conn, centre, run_no))
     if touched is not None:
         names = touched.to_pylist() if isinstance(touched, (pa.Array, pa.ChunkedArray)) else list(touched)
         for start in range(0, len(names), _CHUNK):
@@ -110,6 +110,14 @@ def _agreements_of_run(centre: str, run_no: int) -> sa.Select[tuple[str]]:
     posted = sa.select(p.c.agreement_no).where(p.c.centre == centre, p.c.run_no == run_no)
     booked = sa.select(j.c.agreement_no).where(j.c.centre == centre, j.c.block_no.in_(blocks))
     return sa.select(sa.union(posted, booked).subquery().c.agreement_no)
+
+
+def _written(conn: Connection, centre: str, run_no: int) -> tuple[tuple[int, int, int, int], ...]:
+    """First and last posting and entry of each block of a run."""
+    b = tables.journal_block
+    names = ("first_posting", "last_posting", "first_entry", "last_entry")
+    rows = conn.execute(sa.select(*(b.c[name] for name in names)).where(b.c.centre == centre, b.c.run_no == run_no))
+    return tuple((row[0], row[1], row[2], row[3]) for row in rows)
 
 
 def _old_agreements(conn: Connection, centre: str, position: int, rolling: int) -> sa.Select[tuple[str]]:

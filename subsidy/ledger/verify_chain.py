@@ -14,7 +14,7 @@ from subsidy.ledger.audit import audit_hash
 from subsidy.ledger.chain import GENESIS, stored_block_hash, stored_seal_hash
 from subsidy.ledger.verify_scope import Breaches, Scope, broken
 
-#: Newest blocks, seals and acts that a night looks at in any case; at least those of its run.
+#: Older blocks that a night looks at, as far as its rows allow; newest and older seals.
 _BLOCKS = 8
 _SEALS = 32
 
@@ -50,16 +50,16 @@ def _block(conn: Connection, row: Any, before: Any) -> Breaches:
 
 
 def _block_ranges(scope: Scope, newest: int) -> Iterator[tuple[int, int]]:
-    """Everything; or the newest blocks, all of the run, and older ones up to about `rolling` rows, one at least."""
-    if scope.rolling is None or newest <= _BLOCKS:
+    """Everything; or the blocks of the run, or else the newest, and older ones up to about `rolling` rows, one at least."""
+    if scope.rolling is None or newest < 2:
         yield 1, newest
         return
     b = tables.journal_block
-    first = newest - _BLOCKS + 1
+    first = newest
     if scope.run_no is not None:
-        first = min(first, _oldest(scope.conn, b.c.block_no, b.c.centre == scope.centre, b.c.run_no == scope.run_no) or first)
+        first = _oldest(scope.conn, b.c.block_no, b.c.centre == scope.centre, b.c.run_no == scope.run_no) or newest
     if first > 1:
-        at = (scope.position * _BLOCKS) % (first - 1) + 1
+        at = scope.position * _BLOCKS % (first - 1) + 1
         rows = scope.conn.execute(
             sa.select(b.c.block_no, b.c.last_entry - b.c.first_entry + 1)
             .where(b.c.centre == scope.centre, b.c.block_no.between(at, min(at + _BLOCKS, first) - 1)).order_by(b.c.block_no)

@@ -21,7 +21,7 @@ def check(scope: Scope) -> list[Finding]:
 
 
 def _postings(scope: Scope) -> list[sa.ColumnElement[bool]]:
-    return [tables.posting.c.centre == scope.centre, *scope.of(tables.posting.c.agreement_no)]
+    return [tables.posting.c.centre == scope.centre, *scope.postings(tables.posting)]
 
 
 def _where(row: Any) -> dict[str, Any]:
@@ -34,24 +34,20 @@ def _first(scope: Scope, query: sa.Select[Any]) -> list[Any]:
 
 
 def _sequence(scope: Scope) -> list[Finding]:
-    """2: the postings of a line follow each other, each from where the one before left off."""
-    p = tables.posting
-    line: dict[str, Any] = {"partition_by": (p.c.scheme, p.c.agreement_no, p.c.account_no, p.c.serial_no), "order_by": p.c.seq}
-    rows = (
-        sa.select(
-            p.c.posting_no, p.c.agreement_no, p.c.serial_no, p.c.seq, p.c.amount_fen, p.c.due_fen, p.c.corrects,
-            sa.func.row_number().over(**line).label("place"),
-            sa.func.lag(p.c.due_fen).over(**line).label("before_fen"),
-            sa.func.lag(p.c.posting_no).over(**line).label("before_no"),
-        ).where(*_postings(scope)).subquery()
-    )  # fmt: skip
-    r = rows.c
-    wrong = sa.or_(
-        r.seq != r.place - 1,
-        r.due_fen != sa.func.coalesce(r.before_fen, 0) + r.amount_fen,
-        sa.func.coalesce(r.corrects, 0) != sa.func.coalesce(r.before_no, 0),
+    """2: a correction takes up where the posting that it corrects left off, on the same line; a first posting corrects nothing."""
+    p, before = tables.posting, tables.posting.alias()
+    same = sa.and_(*(p.c[name] == before.c[name] for name in ("scheme", "agreement_no", "account_no", "serial_no")))
+    follows = sa.and_(same, p.c.seq == before.c.seq + 1, p.c.due_fen == before.c.due_fen + p.c.amount_fen)
+    linked = sa.or_(
+        sa.and_(p.c.seq == 0, p.c.corrects.is_(None), p.c.due_fen == p.c.amount_fen),
+        sa.and_(p.c.seq > 0, before.c.posting_no.is_not(None), follows),
     )
-    found = scope.conn.execute(sa.select(rows).where(wrong).order_by(r.posting_no).limit(_LIMIT)).all()
+    query = (
+        sa.select(p.c.posting_no, p.c.agreement_no, p.c.serial_no)
+        .outerjoin(before, sa.and_(before.c.centre == p.c.centre, before.c.posting_no == p.c.corrects))
+        .where(*_postings(scope), sa.not_(sa.func.coalesce(linked, sa.false())))
+    )
+    found = _first(scope, query)
     return broken(
         "INV-2-LINE", "2", [(f"分录 {row.posting_no} 与同一明细的前一分录不衔接（次序、金额或关联不符）。", _where(row)) for row in found]
     )
@@ -97,7 +93,7 @@ def _effect(role_plus: str) -> sa.ColumnElement[Any]:
 def _entries(scope: Scope) -> list[Finding]:
     """5: the entries of a posting move payable less receivable by its amount, with known reasons."""
     p, j = tables.posting, tables.journal
-    mine = (j.c.centre == scope.centre, j.c.posting_no > 0, *scope.of(j.c.agreement_no))
+    mine = (j.c.centre == scope.centre, j.c.posting_no > 0, *scope.entries(j))
     moved = sa.select(j.c.posting_no, j.c.agreement_no, (_effect("payable") - _effect("receivable")).label("fen")).where(*mine)
     posted = sa.select(p.c.posting_no, p.c.agreement_no, (-p.c.amount_fen).label("fen")).where(*_postings(scope))
     both = sa.union_all(moved, posted).subquery()
@@ -109,7 +105,7 @@ def _entries(scope: Scope) -> list[Finding]:
         "INV-5-POSTING", "5", [(f"分录 {row.posting_no} 与其记账凭证金额不符。", _where(row)) for row in scope.conn.execute(query)]
     )
     unknown = sa.select(j.c.entry_no, j.c.agreement_no).where(
-        j.c.centre == scope.centre, *scope.of(j.c.agreement_no), j.c.reason.not_in(sorted(ROLES))
+        j.c.centre == scope.centre, *scope.entries(j), j.c.reason.not_in(sorted(ROLES))
     )
     return found + broken(
         "INV-5-REASON", "5", [(f"凭证分录 {row.entry_no} 的事由不明。", _where(row)) for row in scope.conn.execute(unknown.limit(_LIMIT))]

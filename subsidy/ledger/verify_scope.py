@@ -22,13 +22,15 @@ TODO = "本中心停止清算；不要手工改数据库。把本条交维护人
 
 @dataclass(frozen=True)
 class Scope:
-    """Part of a centre. Agreements: those that `agreements` selects, or for which `within` holds; all without either. `run_no`,
-    `position` and `rolling` limit what is not kept per agreement; without `rolling` everything is looked at."""
+    """Part of a centre. Agreements: those that `agreements` selects, or for which `within` holds; all without either. `written`: first
+    and last posting and entry of blocks, to which what concerns single postings is limited. `run_no`, `position` and `rolling` limit what
+    is not kept per agreement; without `rolling` everything is looked at."""
 
     conn: Connection
     centre: str
     agreements: sa.Select[tuple[str]] | None = None
     within: Callable[[sa.ColumnElement[Any]], sa.ColumnElement[bool]] | None = None
+    written: tuple[tuple[int, int, int, int], ...] | None = None
     run_no: int | None = None
     position: int = 0
     rolling: int | None = None
@@ -38,6 +40,18 @@ class Scope:
         if self.within is not None:
             return [self.within(column)]
         return [] if self.agreements is None else [column.in_(self.agreements)]
+
+    def postings(self, posting: Any) -> list[sa.ColumnElement[bool]]:
+        """Conditions that a posting lies in the scope."""
+        if self.written is None:
+            return self.of(posting.c.agreement_no)
+        return [sa.or_(sa.false(), *(posting.c.posting_no.between(low, high) for low, high, _, _ in self.written))]
+
+    def entries(self, journal: Any) -> list[sa.ColumnElement[bool]]:
+        """Conditions that a journal entry of a posting lies in the scope."""
+        if self.written is None:
+            return self.of(journal.c.agreement_no)
+        return [sa.or_(sa.false(), *(journal.c.entry_no.between(low, high) for _, _, low, high in self.written))]
 
     def stretch(self, newest: int, size: int) -> list[tuple[int, int]]:
         """Ranges of numbers 1..`newest` to look at: everything, or the newest `size` and as many that move on with `position`."""
