@@ -160,6 +160,7 @@ class RandomLoan:
         self.method = rng.choice(("01", "01", "02", "01", "01", "02", "01", "01", "02", "99"))
         self.rate = rng.choice((35000, 35000, 30500, 39500, 41000, 25000))
         self.opened = self.disbursed_on < policy.go_live and rng.random() < 0.7
+        self.payee = "01" if policy.settlement[-1].payee == "borrower" else "02"
         self.send_balance = rng.random() < 0.5
         self._parents()
         self._transactions()
@@ -178,11 +179,11 @@ class RandomLoan:
         self.rows["agreement"].append(
             {
                 "agreement_no": self.agreement_no, "contract_no": self.contract_no,
-                "centre_code": CODE if self.chance(0.97) else "330300000000000", "subsidised_principal_fen": subsidised,
+                "centre_code": self.policy.code if self.chance(0.97) else "339999999999999", "subsidised_principal_fen": subsidised,
                 "home_order": rng.choice(("01", "01", "02")), "signed_on": self.disbursed_on - timedelta(days=rng.randrange(30)),
                 "subsidy_start_on": start, "subsidy_months": rng.choice((self.term, self.term, 5, 12)),
                 "payee_account": "6", "payee_name": "测试", "payee_bank_no": "105331000012",
-                "payee_kind": "01" if self.chance(0.97) else "02",
+                "payee_kind": self.payee if self.chance(0.97) else "03",
             }
         )  # fmt: skip
         self.rows["contract"].append(

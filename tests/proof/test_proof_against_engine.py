@@ -5,6 +5,11 @@ A difference is named with its seed; `proof_random.random_policy(Random(seed))` 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from itertools import product
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -14,9 +19,11 @@ from hypothesis import strategies as st
 from proof_random import METHODS, facts_of, plain_policy, portfolio, random_policy
 
 from subsidy.entitlement.engine import assess
-from subsidy.policy import policy_as_data
-from subsidy.policy.model import CentrePolicy
+from subsidy.policy import centre_names, load_centre, policy_as_data
+from subsidy.policy.model import CentrePolicy, RateCapPiece
 from subsidy.proof import check, recompute
+
+RULES = Path(__file__).resolve().parents[2] / "rules"
 
 LIMITS = ("LIMIT-MONTH", "LIMIT-LIFE")
 
@@ -52,6 +59,44 @@ def test_many_random_portfolios(block: int) -> None:
         rng = Random(seed)
         policy = random_policy(rng)
         assert not differences(portfolio(rng, policy, 6), policy), f"Random({seed})"
+
+
+@pytest.mark.parametrize("centre", centre_names(RULES))
+def test_the_policies_of_the_centres(centre: str) -> None:
+    shipped = load_centre(RULES, centre)
+    for seed in range(15):
+        rng = Random(f"{centre} {seed}")
+        policy = replace(shipped, go_live=rng.choice((date(2020, 1, 1), date(2025, 10, 1), date(2026, 3, 1))))
+        assert not differences(portfolio(rng, policy, 6), policy), f"{centre} {seed}"
+
+
+def combinations() -> Iterator[dict[str, Any]]:
+    """Every combination that a policy may have, where each part matters."""
+    caps = ((), (RateCapPiece(date(2010, 1, 1), fixed_ppm=34000),), (RateCapPiece(date(2010, 1, 1), series="LPR_5Y"),))
+    rates = [{"fund_rate_reset": r, "mid_period": m} for r in ("next_january", "immediate", "frozen") for m in ("split", "old", "new")]
+    days = [{"day_count": d} for d in ("monthly", "30/360", "actual/360", "actual/365")]
+    parts = [{"principal_cap": p} for p in ("pro_rata", "on_balance")]
+    none: list[dict[str, Any]] = [{}]
+    for method, matters in (
+        ("ratio", (rates, parts, [{"rate_cap": cap} for cap in caps])),
+        ("spread", (rates, parts, days, [{"rate_cap": cap} for cap in caps])),
+        ("points", (parts, days, [{"points_ppm": 8000}])),
+        ("share", (parts, [{"share_ppm": 250000}])),
+        ("shadow_interest", (rates, none)),
+        ("payment_difference", (rates, none)),
+    ):
+        for choice in product(*matters):
+            yield {"method": method, "rate_cap": (), **{k: v for part in choice for k, v in part.items()}}
+
+
+def test_every_legal_combination() -> None:
+    found = list(combinations())
+    assert len(found) == 54 + 216 + 8 + 2 + 9 + 9
+    for number, combination in enumerate(found):
+        rng = Random(f"combination {number}")
+        policy = random_policy(rng, combination["method"])
+        policy = replace(policy, rules=tuple(replace(rule, **combination) for rule in policy.rules))
+        assert not differences(portfolio(rng, policy, 2), policy), combination
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -104,6 +149,7 @@ def test_the_random_world_reaches_every_outcome() -> None:
     assert outcomes == {"pay", "hold", "forfeit", "stop", "reversed", "quarantined", "opening", "clawback"}
     assert reasons >= {
         "NO-INTEREST", "WINDOW", "NO-SPREAD", "LIMIT-OTHER", "LIMIT-MONTH", "LIMIT-LIFE", "SUSPENSION-FORFEIT", "BACK-PAY",
-        "BALANCE-UNKNOWN", "SHADOW-UNKNOWN", "RATE-UNKNOWN", "BAD-REVERSAL", "REVERSED", "ROW-KIND", "DATE-DOMAIN", "AMOUNT-DOMAIN", "NEGATIVE-INTEREST",
-        "NO-DAYS", "NO-PRINCIPAL", "RATE-DOMAIN", "PART-DIFFERS", "AFTER-SETTLEMENT", "ABOVE-TERM", "METHOD-UNKNOWN", "ACCOUNT-AMBIGUOUS",
+        "BALANCE-UNKNOWN", "SHADOW-UNKNOWN", "RATE-UNKNOWN", "BAD-REVERSAL", "REVERSED", "ROW-KIND", "DATE-DOMAIN", "AMOUNT-DOMAIN",
+        "NEGATIVE-INTEREST", "NO-DAYS", "NO-PRINCIPAL", "RATE-DOMAIN", "PART-DIFFERS", "AFTER-SETTLEMENT", "ABOVE-TERM",
+        "METHOD-UNKNOWN", "ACCOUNT-AMBIGUOUS",
     }  # fmt: skip
