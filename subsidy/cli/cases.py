@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 
 import subsidy
@@ -12,12 +13,12 @@ from subsidy.cases import CasesError, Result, read_cases, run_case
 from subsidy.cases.report import as_data, lines_of, summary
 from subsidy.errors import TerminalError
 from subsidy.facts.schema import Facts
-from subsidy.policy import centre_names, load_centre, working_days_of
+from subsidy.policy import PolicyError, centre_names, load_centre, working_days_of
 from subsidy.policy.model import CentrePolicy
 from subsidy.policy.problems import Problems
 
 FILE = "cases.yaml"
-DONE, FOUND = 0, 1
+DONE, FOUND, STOPPED = 0, 1, 3
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -37,12 +38,21 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the cases of all files named. 0: all as expected, 1: some differ. `CasesError` when a file cannot be read."""
+    """Run the cases of all files named. 0: all as expected, 1: some differ, 3: a centre's folder is broken (the others are run).
+
+    `CasesError` when a cases file cannot be read.
+    """
     rules = args.rules or Path(os.environ.get("SUBSIDY_RULES") or Path(subsidy.__file__).resolve().parent.parent / "rules")
     results: list[Result] = []
     problems = Problems()
+    broken = False
     for path, centre in _files(args.paths, rules, args.centre):
-        policy = load_centre(path.parent.parent if args.centre is None else rules, centre)
+        try:
+            policy = load_centre(path.parent.parent if args.centre is None else rules, centre)
+        except PolicyError as error:
+            print(error, file=sys.stderr)
+            broken = True
+            continue
         working_days = working_days_of(policy)
         cases = read_cases(path, policy, problems, _shown(path))
         if not len(problems):
@@ -56,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
             for line in lines_of(result, _explain, args.verbose):
                 print(line)
         print(summary(results))
+    if broken:
+        return STOPPED
     return DONE if all(result.ok for result in results) else FOUND
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import date
 from pathlib import Path
 
@@ -133,6 +134,17 @@ def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_all_centres_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cases", "--rules", str(RULES), "--centre", "wenzhou"]) == 0
     assert "wenzhou/cases.yaml" in capsys.readouterr().out
+
+
+def test_a_broken_centre_does_not_hide_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("hangzhou", "huzhou", "parameters"):
+        shutil.copytree(RULES / name, tmp_path / name)
+    policy = tmp_path / "huzhou" / "policy.yaml"
+    policy.write_text(policy.read_text(encoding="utf-8").replace("method: spread", "method: sprad"), encoding="utf-8")
+    assert main(["cases", "--rules", str(tmp_path)]) == 3
+    shown = capsys.readouterr()
+    assert "sprad" in shown.err
+    assert "hangzhou/cases.yaml" in shown.out
 
 
 def test_the_example_of_the_description_is_true(tmp_path: Path) -> None:
