@@ -27,7 +27,7 @@ def said(name: str, result: dict[str, Any] | None) -> str | None:
     """What a finished step did, in Chinese; None when it is not done. Only counts that have a name for people."""
     if result is None:
         return None
-    parts = [f"{_WORDS[key]} {value:,}" for key, value in result.items() if key in _WORDS and isinstance(value, int)]
+    parts = [f"{word} {result[key]:,}" for key, word in _WORDS.items() if isinstance(result.get(key), int)]
     if result.get("missing"):
         parts.append(f"缺 {len(result['missing'])} 个文件")
     if result.get("periods"):
