@@ -17,7 +17,7 @@ from typing import Any
 from subsidy.facts.schema import Facts
 from subsidy.policy.model import CentrePolicy, RuleVersion, Series
 
-FEN = Decimal(1)
+ZERO, FEN = Decimal(0), Decimal(1)
 FIRST_DAY, LAST_DAY = date(1990, 1, 1), date(2099, 12, 31)
 AMOUNT_LIMIT = 10**13
 #: Columns of a line that are those of the row.
@@ -59,9 +59,9 @@ def assess(facts: dict[str, list[Row]], claims: frozenset[str], policy: CentrePo
     accrual end, serial."""
     world = World(facts, claims, policy)
     lines = []
-    parts: dict[tuple[str, int], tuple[Row, Decimal, Decimal, int]] = {}
-    used: dict[tuple[str, int, int], int] = defaultdict(int)
-    lifetime: dict[str, int] = defaultdict(int)
+    parts: dict[tuple[str, int], tuple[Row, Decimal, Decimal, Decimal]] = {}
+    used: dict[tuple[str, int, int], Decimal] = defaultdict(Decimal)
+    lifetime: dict[str, Decimal] = defaultdict(Decimal)
     reversed_rows = {(r["account_no"], r["reverses"]) for r in world.rows if r["reverses"] is not None}
     settled = {r["account_no"]: r["accrual_to"] for r in world.rows if r["kind"] == "06" and r["reverses"] is None}
     rows = sorted(world.rows, key=lambda r: (r["account_no"], r["accrual_to"], r["serial_no"]))
@@ -92,12 +92,12 @@ def assess(facts: dict[str, list[Row]], claims: frozenset[str], policy: CentrePo
         first, last = max(row["accrual_from"], start), min(row["accrual_to"], end)
         inside = max((last - first).days, 0)
         interest, base = Decimal(row["interest_fen"]), Decimal(row["base_principal_fen"])
-        earlier = 0
+        earlier = ZERO
         if row["kind"] in ("02", "04", "05") and row["instalment"] > 0:
             key = (row["account_no"], row["instalment"])
             if key in parts:
-                other, earlier_interest, earlier_base, earlier = parts[key]
-                if any(other[name] != row[name] for name in ("accrual_from", "accrual_to", "rate_ppm")):
+                begun, earlier_interest, earlier_base, earlier = parts[key]
+                if any(begun[name] != row[name] for name in ("accrual_from", "accrual_to", "rate_ppm")):
                     raise NotImplementedError("the portfolio has no parts that differ")
                 interest, base = interest + earlier_interest, base + earlier_base
         tier = "LE5" if contract["term_months"] <= 60 else "GT5"
@@ -105,46 +105,48 @@ def assess(facts: dict[str, list[Row]], claims: frozenset[str], policy: CentrePo
         days = (row["accrual_to"] - row["accrual_from"]).days
         disbursed = account["disbursed_on"]
         fund_rate = _fund_rate(fund, disbursed, first)
-        weighted = Decimal(0)
+        rate = Decimal(row["rate_ppm"])
+        weighted = ZERO
         day = first
         while day < last:
             turn = min(last, date(day.year + 1, 1, 1))
-            spread = max(0, row["rate_ppm"] - _fund_rate(fund, disbursed, day))
-            weighted += Decimal((turn - day).days) * Decimal(spread)
+            spread = max(ZERO, rate - Decimal(_fund_rate(fund, disbursed, day)))
+            weighted += (turn - day).days * spread
             day = turn
         bottom = Decimal(account["disbursed_fen"])
         top = min(Decimal(agreement["subsidised_principal_fen"]), bottom)
         if method == "ratio":
-            total = (top * interest * weighted) / (bottom * days * row["rate_ppm"])
+            total = (top * interest * weighted) / (bottom * days * rate)
         else:
             total = (top * base * weighted * _monthly(row, contract)) / (bottom * days * 360 * 1_000_000)
         limit = (top * interest * inside) / (bottom * days)
-        figure = int(min(total, limit).quantize(FEN, ROUND_HALF_UP))
+        figure = min(total, limit).quantize(FEN, ROUND_HALF_UP)
         if row["kind"] in ("02", "04", "05") and row["instalment"] > 0:
             parts[key] = (row, interest, base, max(earlier, figure))
-        figure = max(figure - earlier, 0)
-        entitled, reason = 0, outcome
+        figure = max(figure - earlier, ZERO)
+        entitled, reason = ZERO, outcome
         if outcome in ("pay", "hold", "stop"):
             reason = "" if outcome == "pay" else outcome
-            entitled = min(figure, max(row["interest_fen"] - world.others.get((row["account_no"], row["serial_no"]), 0), 0))
+            other = Decimal(world.others.get((row["account_no"], row["serial_no"]), 0))
+            entitled = min(figure, max(Decimal(row["interest_fen"]) - other, ZERO))
             if entitled < figure:
                 reason = "LIMIT-OTHER"
             if rule.monthly_limit_fen is not None:
                 month = (row["account_no"], row["accrual_to"].year, row["accrual_to"].month)
-                left = max(rule.monthly_limit_fen - used[month], 0)
+                left = max(Decimal(rule.monthly_limit_fen) - used[month], ZERO)
                 if left < entitled:
                     entitled, reason = left, "LIMIT-MONTH"
                 used[month] += entitled
             if rule.lifetime_limit_fen is not None:
-                left = max(rule.lifetime_limit_fen - lifetime[row["account_no"]], 0)
+                left = max(Decimal(rule.lifetime_limit_fen) - lifetime[row["account_no"]], ZERO)
                 if left < entitled:
                     entitled, reason = left, "LIMIT-LIFE"
             lifetime[row["account_no"]] += entitled
-        payable = entitled if outcome in ("pay", "stop") else 0
+        payable = entitled if outcome in ("pay", "stop") else ZERO
         if outcome == "pay" and figure == 0:
             reason = "NO-INTEREST" if row["interest_fen"] == 0 else "WINDOW" if inside == 0 else "NO-SPREAD" if weighted == 0 else ""
         own = [row[name] for name in COPIED]
-        head = (agreement["agreement_no"], row["serial_no"], figure, entitled, payable, outcome)
+        head = (agreement["agreement_no"], row["serial_no"], int(figure), int(entitled), int(payable), outcome)
         lines.append((*head, *own, fund_rate, days, inside, method, reason, rule.version_id, -1, -1, -1))
     return lines
 

@@ -19,7 +19,8 @@ UNREADABLE = (Problem.FACT_MISSING, Problem.DATE_DOMAIN, Problem.AMOUNT_DOMAIN)
 def mark(book: Book, changes: Changes) -> None:
     """Set `problem` of every row that is quarantined by itself. Properly reversed rows and proper reversals are left alone."""
     rows = book.rows
-    _set(book, book.loans.problem[rows.loan] > 0, None)
+    if book.loans.problem.any():
+        _set(book, book.loans.problem[rows.loan] > 0, None)
     _set(book, ~((rows.kind >= 2) & (rows.kind <= SETTLEMENT)), Problem.ROW_KIND)
     _set(book, _outside_dates(book), Problem.DATE_DOMAIN)
     _set(book, _outside_amounts(book), Problem.AMOUNT_DOMAIN)
@@ -28,7 +29,9 @@ def mark(book: Book, changes: Changes) -> None:
     _set(book, bears & (rows.accrual_to <= rows.accrual_from), Problem.NO_DAYS)
     _set(book, bears & (rows.base <= 0), Problem.NO_PRINCIPAL)
     _set(book, bears & ((rows.rate <= 0) | (rows.rate > RATE_LIMIT_PPM)), Problem.RATE_DOMAIN)
-    _set(book, rows.accrual_to > settled_to(book)[rows.loan], Problem.AFTER_SETTLEMENT)
+    settled = settled_to(book)
+    if len(settled) and settled.min() < FAR:
+        _set(book, rows.accrual_to > settled[rows.loan], Problem.AFTER_SETTLEMENT)
     numbered = (rows.kind == 2) | (rows.kind == 4) | (rows.kind == 5)
     _set(book, numbered & (rows.instalment > term_on(book, changes, rows.loan, rows.due_on)), Problem.ABOVE_TERM)
 

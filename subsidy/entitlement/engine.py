@@ -200,7 +200,13 @@ def lines_of(working: Working) -> pa.Table:
     same = len(rows) == facts.num_rows and bool((rows.source[1:] > rows.source[:-1]).all())
 
     def fact(name: str) -> pa.Array:
-        return array_of(facts, name) if same else array_of(facts, name).take(source)
+        values = array_of(facts, name)
+        if same:
+            return values
+        if values.null_count or pa.types.is_string(values.type):
+            return values.take(source)
+        plain = values.view(pa.int32()) if pa.types.is_date32(values.type) else values
+        return pa.array(plain.to_numpy()[rows.source]).view(values.type)
 
     def day(values: npt.NDArray[np.int32]) -> pa.Array:
         # A date that was not sent stays absent.

@@ -21,7 +21,6 @@ from subsidy.entitlement.columns import NO_DAY, array_of
 from subsidy.entitlement.engine import Working, lines_of, work
 from subsidy.entitlement.gates import GateFacts, gate_value
 from subsidy.entitlement.rates import SERIES
-from subsidy.entitlement.segments import NO_CAP
 from subsidy.entitlement.shadows import whose_of
 from subsidy.entitlement.trace import Trace
 from subsidy.entitlement.wording import KIND_NAMES, METHOD_FORMULAS, OUTCOME_NAMES, fact_value, masked, ordinal, percent, quotient, yuan
@@ -278,7 +277,7 @@ class _Row:
             items.append(Item("固定比例", percent(rule.share_ppm or 0), source_text(rule.sources.get("share"))))
         if rule.rate_cap and method in ("ratio", "spread"):
             value = self.trace.notes.get(self.row, {}).get("cap_ppm")
-            if value is not None and value != NO_CAP:
+            if value is not None:
                 items.append(Item("利率上限", percent(value), source_text(rule.sources.get("rate_cap"))))
         return Section("rule", "适用的规则", tuple(items))
 

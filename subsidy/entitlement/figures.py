@@ -163,23 +163,23 @@ def _plain_rows(out: Figures, given: Inputs, share: Share, rates: FundRates, tra
         _by_principal(out, given, share, weighted, trace)
         return
     fund = first_rate(rule, rates, given.periods)
-    caps = () if rule.method in SHADOW_METHODS else rule.rate_cap
-    cap = cap_of(caps, given.book.policy.parameters, given.periods.accrual_from)
-    unknown = (fund < 0) | (cap < 0)
-    if unknown.any():
-        _quarantine(given.book, at[unknown])
+    capped, unknown = given.rate, fund < 0
+    if rule.rate_cap and rule.method not in SHADOW_METHODS:
+        cap = cap_of(rule.rate_cap, given.book.policy.parameters, given.periods.accrual_from)
+        capped, unknown = np.minimum(given.rate, cap), unknown | (cap < 0)
+        if trace is not None:
+            trace.note(at, cap_ppm=cap)
+    gaps = np.flatnonzero(unknown)
+    _quarantine(given.book, at[gaps])
     out.fund_rate[given.pick] = fund
-    weighted = spread_days(rule, rates, given.periods, np.minimum(given.rate, cap), fund, None if trace is None else trace.pieces(at))
-    if unknown.any():
-        weighted[unknown] = 0
+    weighted = spread_days(rule, rates, given.periods, capped, fund, None if trace is None else trace.pieces(at))
+    weighted[gaps] = 0
     out.no_spread[given.pick] = weighted == 0
     if method == "ratio":
         # The spread never exceeds the commercial rate, so the limit w·I·(days inside / n) holds by itself.
         _finish(out, given, share, (share.numerator, given.interest, weighted), (share.denominator, given.days, given.rate), False, trace)
     else:
         _by_principal(out, given, share, weighted, trace)
-    if trace is not None:
-        trace.note(at, cap_ppm=cap)
 
 
 def _by_principal(out: Figures, given: Inputs, share: Share, weighted: Int64, trace: Trace | None) -> None:

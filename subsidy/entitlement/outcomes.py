@@ -10,7 +10,7 @@ import numpy.typing as npt
 from subsidy.calendar import add_months, day_number
 from subsidy.entitlement.book import Book
 from subsidy.entitlement.changes import Changes
-from subsidy.entitlement.columns import FAR, NO_DAY, Bool, Int32, UInt8
+from subsidy.entitlement.columns import FAR, NO_DAY, Bool, Index, Int32, UInt8
 from subsidy.entitlement.gates import GateFacts, Sight, first_match
 from subsidy.entitlement.suspension import Episodes, suspend
 from subsidy.entitlement.versions import Version, each
@@ -84,7 +84,8 @@ def decide(book: Book, sight: Sight, changes: Changes, version: Version) -> Deci
         why = np.array(
             [*(0 if g.outcome == "pay" else reasons.number(g.reason) for g in rule.gates), reasons.number("GATE-NONE")], np.int16
         )
-        gate[at], outcome[at], reason[at] = match, of_gate[match], why[match]
+        to: Index | slice = slice(None) if len(at) == len(rows) else at
+        gate[to], outcome[to], reason[to] = match, of_gate[match], why[match]
     return Decisions(outcome, reason, gate, cured_on, _clawed(book, changes), asked, opening, reasons, episodes)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -11,34 +11,48 @@ from subsidy.entitlement.codes import Problem
 from subsidy.entitlement.columns import Index, Int32, Int64, array_of, in_text_order, text_rank
 
 
-@dataclass(frozen=True, slots=True)
 class Parts:
     """`rows`: the rows that belong to an instalment, by (loan, instalment, serial number); instalment g is `rows[start[g]:start[g + 1]]`.
 
-    `group_of` (-1: none) and the sums so far are per row of the book; a row outside has its own amounts as sums. `later` are the
-    rows that have an earlier part, in an order in which each part follows the one before it, and `rank` their place (1, 2, ...).
+    The sums so far (`interest`, `principal`, `base`) are per row of the book; a row outside has its own amounts as sums. What only shadow
+    loans ask for is made when they do.
     """
 
-    rows: Index
-    start: Index
-    loan: Int32
-    instalment: Int32
-    group_of: Int32
-    interest: Int64
-    principal: Int64
-    base: Int64
+    def __init__(self, book: Book, rows: Index, start: Index) -> None:
+        self.rows, self.start = rows, start
+        self._book = book
+        sums = _Sums(rows, start[:-1], np.diff(start))
+        own = book.rows
+        self.interest, self.principal, self.base = (sums.so_far(column) for column in (own.interest, own.principal, own.base))
 
     def __len__(self) -> int:
-        return len(self.loan)
+        return len(self.start) - 1
+
+    @cached_property
+    def group_of(self) -> Int32:
+        """Per row of the book the number of its instalment here, -1 for none."""
+        group = np.full(len(self._book.rows), -1, np.int32)
+        group[self.rows] = np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.start))
+        return group
 
     @property
     def first(self) -> Index:
         """First row of each instalment in serial order."""
         return self.rows[self.start[:-1]]
 
+    @cached_property
+    def loan(self) -> Index:
+        """Loan of each instalment."""
+        return np.asarray(self._book.rows.loan[self.first])
+
+    @cached_property
+    def instalment(self) -> Int32:
+        """Number of each instalment."""
+        return np.asarray(self._book.rows.instalment[self.first])
+
     def total_base(self) -> Int64:
         """Interest-bearing principal of all rows of each instalment."""
-        return self.base[self.rows[self.start[1:] - 1]]
+        return np.asarray(self.base[self.rows[self.start[1:] - 1]])
 
 
 def group(book: Book) -> Parts:
@@ -66,20 +80,7 @@ def group(book: Book) -> Parts:
             keep = rows.problem[at] == 0
             at, key = at[keep], key[keep]
             starts = _starts(key)
-    group_of = np.full(len(rows), -1, np.int32)
-    sizes = np.diff(np.append(starts, len(at)))
-    group_of[at] = np.repeat(np.arange(len(starts), dtype=np.int32), sizes)
-    sums = _Sums(at, starts, sizes)
-    return Parts(
-        rows=at,
-        start=np.append(starts, len(at)),
-        loan=rows.loan[at[starts]].astype(np.int32),
-        instalment=rows.instalment[at[starts]],
-        group_of=group_of,
-        interest=sums.so_far(rows.interest),
-        principal=sums.so_far(rows.principal),
-        base=sums.so_far(rows.base),
-    )
+    return Parts(book, at, np.append(starts, len(at)))
 
 
 def differences(parts: Parts, figures: Int64) -> Int64:

@@ -13,9 +13,6 @@ from subsidy.entitlement.dates import thirty
 from subsidy.entitlement.rates import UNKNOWN, FundRates, Whose, on_series
 from subsidy.policy.model import Parameters, RateCapPiece, RuleVersion
 
-#: No cap: above every commercial rate of the domain.
-NO_CAP = 2**40
-
 
 @dataclass(slots=True)
 class Pieces:
@@ -55,9 +52,7 @@ def weight_of(rule: RuleVersion) -> Callable[[Int32, Int32], Int64]:
 
 
 def cap_of(pieces: tuple[RateCapPiece, ...], parameters: Parameters, accrual_from: Int32) -> Int64:
-    """Rate cap in ppm of each row on its first day: NO_CAP without a cap, UNKNOWN where the cap of that day is not known."""
-    if not pieces:
-        return np.full(len(accrual_from), NO_CAP, np.int64)
+    """Rate cap in ppm of each row on its first day; UNKNOWN where the cap of that day is not known."""
     starts = np.array([day_number(p.effective_from) for p in pieces], np.int64)
     place = np.searchsorted(starts, accrual_from, "right") - 1
     cap = np.full(len(accrual_from), UNKNOWN, np.int64)

@@ -90,7 +90,7 @@ def whose_of(book: Book, at: Index | Int32) -> Whose:
 
 
 def _loans(
-    book: Book, changes: Changes, parts: Parts, groups: Index, who: Int32, rates: FundRates
+    book: Book, changes: Changes, parts: Parts, groups: Index, who: Index, rates: FundRates
 ) -> tuple[ShadowLoans, Instalments, Index]:
     rows, loans = book.rows, book.loans
     due_day = np.clip(loans.due_day[who], 1, 31).astype(np.int32)
@@ -165,7 +165,7 @@ def _loans(
     return run, instalments, chosen
 
 
-def _odd_first_rows(book: Book, who: Int32, anchor: Int32, due_day: Int32, start: Int32) -> None:
+def _odd_first_rows(book: Book, who: Index, anchor: Int32, due_day: Int32, start: Int32) -> None:
     """A first row of odd days that ends on the due day before due date 1 moves the start of period 1."""
     rows = book.rows
     at = np.flatnonzero(
@@ -200,7 +200,7 @@ def _method_on(changes: Changes, loan: Int32, day: Int32, method: UInt8) -> UInt
     return np.where((place >= 0) & (changes.loan[last] == loan), changes.new_method[last], method).astype(np.uint8)
 
 
-def _prepayments(book: Book, balance: Balance, who: Int32) -> Prepayments:
+def _prepayments(book: Book, balance: Balance, who: Index) -> Prepayments:
     rows, loans = book.rows, book.loans
     at = np.flatnonzero(live(book) & (rows.kind == PREPAYMENT))
     local = np.searchsorted(who, rows.loan[at])
@@ -219,7 +219,7 @@ def _prepayments(book: Book, balance: Balance, who: Int32) -> Prepayments:
     )
 
 
-def _terms(book: Book, changes: Changes, who: Int32) -> Terms:
+def _terms(book: Book, changes: Changes, who: Index) -> Terms:
     at = changes.of("term")
     local = np.searchsorted(who, changes.loan[at])
     mine = local < len(who)
@@ -230,7 +230,7 @@ def _terms(book: Book, changes: Changes, who: Int32) -> Terms:
     return Terms(local.astype(np.int32), changes.effective_on[at], changes.new_term[at], changes.new_method[at])
 
 
-def _table(book: Book, who: Int32, steps: list) -> pa.Table:  # type: ignore[type-arg]
+def _table(book: Book, who: Index, steps: list) -> pa.Table:  # type: ignore[type-arg]
     if not steps:
         return SHADOW.empty_table()
     good = [np.flatnonzero(s.unknown == KNOWN) for s in steps]

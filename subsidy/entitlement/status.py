@@ -22,39 +22,45 @@ class Statuses:
     Columns that only a condition reads are made when it does.
     """
 
-    def __init__(self, table: pa.Table, account: Int32, as_of: Int32, key: Int64, source: Index) -> None:
+    def __init__(self, table: pa.Table, account: Int32, as_of: Int32, key: Int64, source: Index | slice) -> None:
         self._table = table
-        self.account, self.as_of, self.key, self.source = account, as_of, key, source
+        self.account, self.as_of, self.key = account, as_of, key
+        self._at = source  # all of them, in order: nothing to gather
 
     @cached_property
     def overdue_run(self) -> Int32:
         """LXYQQS."""
-        return integers(self._table, "overdue_run", np.int32)[self.source]
+        return integers(self._table, "overdue_run", np.int32)[self._at]
 
     @cached_property
     def overdue_total(self) -> Int32:
         """LJYQQS."""
-        return integers(self._table, "overdue_total", np.int32)[self.source]
+        return integers(self._table, "overdue_total", np.int32)[self._at]
 
     @cached_property
     def balance(self) -> Int64:
         """DKYE in fen, -1 when missing."""
-        return integers(self._table, "balance_fen", np.int64, -1)[self.source]
+        return integers(self._table, "balance_fen", np.int64, -1)[self._at]
 
     @cached_property
     def contribution(self) -> UInt8:
         """GJJZHZT."""
-        return codes(self._table, "contribution_status", CONTRIBUTION_CODES)[self.source]
+        return codes(self._table, "contribution_status", CONTRIBUTION_CODES)[self._at]
 
     @cached_property
     def status(self) -> UInt8:
         """DKZT."""
-        return codes(self._table, "loan_status", STATUSES)[self.source]
+        return codes(self._table, "loan_status", STATUSES)[self._at]
+
+    @cached_property
+    def source(self) -> Index:
+        """Positions in the table of statuses."""
+        return np.arange(self._table.num_rows)[self._at]
 
     def converted(self) -> Index:
         """Positions of the rows on which the loan is converted to a fund loan."""
         says = pc.fill_null(pc.equal(array_of(self._table, "loan_status"), "converted"), False)
-        return np.flatnonzero(np.asarray(says.to_numpy(zero_copy_only=False), bool)[self.source])
+        return np.flatnonzero(np.asarray(says.to_numpy(zero_copy_only=False), bool)[self._at])
 
     def __len__(self) -> int:
         return len(self.key)
@@ -79,12 +85,12 @@ def statuses_of(facts: Facts) -> Statuses:
     account = lookup(array_of(table, "account_no"), array_of(facts["account"], "account_no"), in_runs=True) - 1
     as_of = integers(table, "as_of", np.int32, NO_DAY)
     key = _key(account, as_of)
-    source = np.arange(len(key))
-    if (account < 0).any() or (as_of == NO_DAY).any():
+    source: Index | slice = slice(None)
+    if len(key) and (account.min() < 0 or as_of.min() == NO_DAY):
         source = np.flatnonzero((account >= 0) & (as_of != NO_DAY))
     sorted_key = key[source]
     if (sorted_key[1:] < sorted_key[:-1]).any():
-        source = source[np.argsort(sorted_key, kind="stable")]
+        source = np.arange(len(key))[source][np.argsort(sorted_key, kind="stable")]
     return Statuses(table, account[source], as_of[source], key[source], source)
 
 

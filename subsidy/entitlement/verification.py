@@ -14,7 +14,7 @@ from subsidy.calendar import day_number
 from subsidy.entitlement import frame
 from subsidy.entitlement.book import Book
 from subsidy.entitlement.changes import Changes, changes_of
-from subsidy.entitlement.columns import NO_DAY, Bool, Int32, Int64, array_of, integers
+from subsidy.entitlement.columns import NO_DAY, Bool, Index, Int32, Int64, array_of, integers
 from subsidy.entitlement.versions import Version, in_force
 from subsidy.facts.schema import Facts
 from subsidy.policy.model import CentrePolicy, Payee, Verification
@@ -120,11 +120,24 @@ def _first_rate(book: Book, now: Int64) -> Int64:
     account is no difference from the contract (docs/interpretations.md, point 25)."""
     rows = book.rows
     at = np.flatnonzero((rows.kind >= 2) & (rows.kind <= 6) & ~rows.reversal & (rows.rate > 0))
-    at = at[np.lexsort((at, rows.accrual_to[at], rows.accrual_from[at], rows.loan[at]))]
-    loan, first = np.unique(rows.loan[at], return_index=True)
     rate = now.copy()
-    rate[loan] = rows.rate[at[first]]
+    if not len(at):
+        return rate
+    # Rows of a loan stand by (accrual_to, serial number): among those with the earliest accrual_from, the first one is first.
+    began = rows.accrual_from[at]
+    starts = _firsts(rows.loan[at])
+    earliest = np.minimum.reduceat(began, starts)
+    at = at[began == np.repeat(earliest, np.diff(np.append(starts, len(at))))]
+    first = at[_firsts(rows.loan[at])]
+    rate[rows.loan[first]] = rows.rate[first]
     return rate
+
+
+def _firsts(loan: Index) -> Index:
+    """First place of each loan in a column sorted by loan."""
+    new = np.ones(len(loan), bool)
+    new[1:] = loan[1:] != loan[:-1]
+    return np.flatnonzero(new)
 
 
 def combination_of(book: Book, day: Int32, version: Version) -> Int64:
