@@ -189,7 +189,7 @@ def _rate_on(rates: FundRates, rules: list[Rules], whose: Whose, day: Int32) -> 
     return result
 
 
-def _method_on(changes: Changes, loan: Int32, day: Int32, method: UInt8) -> UInt8:
+def _method_on(changes: Changes, loan: Index, day: Int32, method: UInt8) -> UInt8:
     at = changes.of("term")
     at = at[changes.new_method[at] > 0]
     if not len(at):
