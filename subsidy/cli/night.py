@@ -68,7 +68,8 @@ def run_night(args: argparse.Namespace) -> int:
     if waiting is None:
         return DONE
     print(
-        f"{waiting['period']} 期批次 {waiting['count']} 笔 {format_yuan(waiting['amount_fen'])} 元，等待审批；请在 Airflow 中由另一人审批。",
+        f"{waiting['period']} 期批次 {waiting['count']} 笔 {format_yuan(waiting['amount_fen'])} 元，等待审批；"
+        "请在 Airflow 中由另一人审批。",
         file=sys.stderr,
     )
     return WAITING
