@@ -114,14 +114,15 @@ class Store:
         """Write rows as one deterministic parquet segment under `folder` (relative, e.g. ``facts/hangzhou/transaction``).
 
         `tables` come in ascending, not overlapping ranges of the first column of `sort_by`; each is sorted by `sort_by` before it is
-        written, so memory is bounded by the largest of them. The same rows in the same split give the same bytes and therefore the same
-        name. ValueError when the ranges overlap.
+        written, so memory is bounded by the largest of them. The same rows give the same bytes and therefore the same name, however they
+        are split. ValueError when the ranges overlap.
         """
         handle, name = tempfile.mkstemp(suffix=".parquet")
         os.close(handle)
         rows = 0
         try:
             last: Any = None
+            rest = schema.empty_table()
             with pq.ParquetWriter(name, schema, compression="zstd", compression_level=1, use_dictionary=True, store_schema=False) as writer:
                 for table in tables:
                     if not table.num_rows:
@@ -133,8 +134,15 @@ class Store:
                         if last is not None and first is not None and first <= last:
                             raise ValueError("segment parts overlap")
                         last = part[sort_by[0]][-1].as_py()
-                    writer.write_table(part, row_group_size=ROW_GROUP)
                     rows += part.num_rows
+                    # Row groups of one size, whatever the parts are.
+                    rest = pa.concat_tables([rest, part])
+                    whole = rest.num_rows - rest.num_rows % ROW_GROUP
+                    if whole:
+                        writer.write_table(rest.slice(0, whole).combine_chunks(), row_group_size=ROW_GROUP)
+                        rest = rest.slice(whole).combine_chunks()
+                if rest.num_rows:
+                    writer.write_table(rest.combine_chunks(), row_group_size=ROW_GROUP)
             sha256 = _sha256(Path(name))
             path = f"{folder.strip('/')}/{sha256[:2]}/{sha256}.parquet"
             if not self.exists(path) and self._put(Path(name), path) != sha256:

@@ -10,7 +10,7 @@ from subsidy.intake.companions import Said, control_of, read_companions, read_pa
 from subsidy.intake.delivery import Control, Delivery, Sheet
 from subsidy.intake.dialects import text
 from subsidy.intake.dialects.archive import Archive, open_gz
-from subsidy.intake.dialects.lines import Lines, decode
+from subsidy.intake.dialects.lines import BLOCK_BYTES, Lines, decode
 from subsidy.intake.dialects.workbook import open_workbook
 from subsidy.intake.dialects.xmlfile import XmlReader
 from subsidy.intake.faults import refuse
@@ -18,10 +18,12 @@ from subsidy.intake.identity import read_count, read_identity, read_mode
 from subsidy.intake.profile import Profile
 
 
-def open_delivery(path: Path, companions: Mapping[str, Path], profile: Profile) -> tuple[Delivery, Said]:
+def open_delivery(
+    path: Path, companions: Mapping[str, Path], profile: Profile, block_bytes: int = BLOCK_BYTES
+) -> tuple[Delivery, Said]:
     """Open the data file at `path` with its `companions` by suffix. FileRefused when it cannot be what the profile declares.
 
-    The digests that `Said` carries are not verified here. Close the delivery after use.
+    The file is read `block_bytes` at a time. The digests that `Said` carries are not verified here. Close the delivery after use.
     """
     if path.stat().st_size > profile.limits.file_bytes:
         raise refuse("FILE-SIZE", got=path.stat().st_size, limit=profile.limits.file_bytes)
@@ -29,25 +31,25 @@ def open_delivery(path: Path, companions: Mapping[str, Path], profile: Profile) 
     if profile.form == "xlsx":
         return open_workbook(path, profile), said
     if profile.container == "zip":
-        return _zip(path, profile, said), said
+        return _zip(path, profile, said, block_bytes), said
     stream: BinaryIO = open_gz(path, profile.limits) if profile.container == "gz" else path.open("rb")
     try:
-        return _stream(stream, profile, said), said
+        return _stream(stream, profile, said, block_bytes), said
     except BaseException:
         stream.close()
         raise
 
 
-def _stream(stream: BinaryIO, profile: Profile, said: Said) -> Delivery:
+def _stream(stream: BinaryIO, profile: Profile, said: Said, block_bytes: int) -> Delivery:
     if profile.form == "xml":
-        reader = XmlReader(stream, profile)
+        reader = XmlReader(stream, profile, block_bytes)
         written = {**said.identity, **reader.identity}
         identity = read_identity(profile, written, many=False)
         spec = profile.tables[identity.tables]
         mode = read_mode(profile, spec, written.get("mode", ""))
         control = control_of(said, spec, profile)
         return Delivery(profile, identity, [Sheet(spec, mode, reader.rows(spec, control), control)], stream.close, written)
-    lines = Lines(stream, profile.limits, quoted=profile.form == "csv")
+    lines = Lines(stream, profile.limits, quoted=profile.form == "csv", block_bytes=block_bytes)
     written = {**said.identity, **text.start(lines, profile)}
     identity = read_identity(profile, written, many=False)
     spec = profile.tables[identity.tables]
@@ -58,21 +60,21 @@ def _stream(stream: BinaryIO, profile: Profile, said: Said) -> Delivery:
     return Delivery(profile, identity, [Sheet(spec, mode, text.rows(lines, profile, spec, control), control)], stream.close, written)
 
 
-def _zip(path: Path, profile: Profile, said: Said) -> Delivery:
+def _zip(path: Path, profile: Profile, said: Said, block_bytes: int) -> Delivery:
     archive = Archive(path, profile.limits)
     try:
-        return _entries(archive, profile, said)
+        return _entries(archive, profile, said, block_bytes)
     except BaseException:
         archive.close()
         raise
 
 
-def _entries(archive: Archive, profile: Profile, said: Said) -> Delivery:
+def _entries(archive: Archive, profile: Profile, said: Said, block_bytes: int) -> Delivery:
     if profile.manifest is None:
         names = [n for n in archive.names if n in {profile.entry.replace("{table}", code) for code in profile.tables}]
         if len(archive.names) != 1 or len(names) != 1:
             raise refuse("ARCHIVE-EXTRA", where="应恰好有一个数据条目")
-        inner = _stream(archive.entry(names[0]), profile, said)
+        inner = _stream(archive.entry(names[0]), profile, said, block_bytes)
         close = inner.close
 
         def close_both() -> None:
@@ -110,7 +112,8 @@ def _entries(archive: Archive, profile: Profile, said: Said) -> Delivery:
                 if key not in pairs:
                     raise refuse("ARCHIVE-EXTRA", where=f"清单缺少 {key}")
                 control.sums[c.column.code] = pairs.pop(key)
-        lines = Lines(archive.entry(profile.entry.replace("{table}", code)), profile.limits, quoted=profile.form == "csv")
+        entry = archive.entry(profile.entry.replace("{table}", code))
+        lines = Lines(entry, profile.limits, profile.form == "csv", block_bytes)
         text.start(lines, profile)
         sheets.append(Sheet(spec, mode, text.rows(lines, profile, spec, control), control))
     if pairs:

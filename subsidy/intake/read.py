@@ -24,9 +24,10 @@ from subsidy.intake.cells import parse
 from subsidy.intake.context import Context, KnownFile
 from subsidy.intake.cross import compare
 from subsidy.intake.delivery import Chunk, Delivery, Identity, Sheet
+from subsidy.intake.dialects.lines import BLOCK_BYTES
 from subsidy.intake.faults import FAULTS, FileRefused, finding, refuse
+from subsidy.intake.lineage import KnownLineage
 from subsidy.intake.opening import open_delivery
-from subsidy.intake.parents import Parents
 from subsidy.intake.profile import Profile, Profiles, TableSpec
 from subsidy.intake.release import Superseded, release_open
 from subsidy.intake.result import Counts, Intake, QuarantineRow, Release, TableResult
@@ -35,22 +36,23 @@ from subsidy.intake.spool import Spool
 from subsidy.money import format_yuan, parse_yuan
 
 _CHUNK = 1 << 20
-_RANGE_BYTES = 64 << 20
 
 
 def read(
     arrival: Arrival, profiles: Profiles, context: Context, *, file_no: int, known_on: date, scratch: Path | None = None,
-    accept: frozenset[str] = frozenset(), workers: int = 2, checking: bool = False,
+    accept: frozenset[str] = frozenset(), checking: bool = False, workers: int = 2, block_bytes: int = BLOCK_BYTES,
+    range_bytes: int = 64 << 20,
 ) -> Intake:
     """Read the file of `arrival` as register number `file_no`, known on the business date `known_on`.
 
     `accept`: soft file faults (``FILE-WITHDRAWALS``, ``FILE-OLDER``) that a person has released. `scratch`: folder for spill files.
-    `workers`: threads that parse; the result does not depend on them. `checking`: judge the file by itself, without asking whether the
-    rows' parents are known; such a result must not be booked. A fault of the file as a whole gives state ``refused`` or
-    ``held``, never an exception; OSError only when the file cannot be opened at all.
+    `checking`: judge the file by itself, without asking whether the rows' parents are known; such a result must not be booked.
+    `workers` threads parse, `block_bytes` at a time; a file beyond `range_bytes` is spilled by ranges of buckets: none of the three
+    changes the result. A fault of the file as a whole gives state ``refused`` or ``held``, never an exception; OSError only when the
+    file cannot be opened at all.
     """
     profile = profiles.profiles.get(arrival.profile)
-    reading = _Reading(arrival, profile, profiles, context, file_no, known_on, scratch, accept, checking)
+    reading = _Reading(arrival, profile, profiles, context, file_no, known_on, scratch, accept, checking, block_bytes, range_bytes)
     with ThreadPoolExecutor(max(1, workers)) as pool, ThreadPoolExecutor(1) as hashing:
         sums = hashing.submit(_digests, arrival.path, _algorithms(profile))
         try:
@@ -69,7 +71,7 @@ def read(
 def _book(reading: _Reading, pool: ThreadPoolExecutor, sums: Future[dict[str, str]]) -> None:
     profile, arrival, context = reading.profile, reading.arrival, reading.context
     assert profile is not None
-    delivery, said = open_delivery(arrival.path, arrival.companions, profile)
+    delivery, said = open_delivery(arrival.path, arrival.companions, profile, reading.block_bytes)
     reading.delivery = delivery
     identity = reading.identity = delivery.identity
     reading.versions = [f for f in context.versions(identity.text) if f.file_no != reading.file_no]
@@ -144,7 +146,9 @@ class _Reading:
     known_on: date
     scratch: Path | None
     accept: frozenset[str]
-    checking: bool = False
+    checking: bool
+    block_bytes: int
+    range_bytes: int
     delivery: Delivery | None = None
     identity: Identity | None = None
     versions: list[KnownFile] = field(default_factory=list)
@@ -156,25 +160,9 @@ class _Reading:
     releases: list[Release] = field(default_factory=list)
     superseded: dict[str, Superseded] = field(default_factory=dict)
     message: str = ""
-    _parents: dict[str, Parents] = field(default_factory=dict)
 
-    # --- lineage -----------------------------------------------------------------------------------------------------
-
-    def parents(self, table: str) -> Parents:
-        """Known rows of a parent table, with those that this file has just brought or released."""
-        if table not in self._parents:
-            known = [self.context.parents(table)]
-            if table in self.tables:
-                key = TABLES[table].key[0]
-                for part in self.tables[table].facts.parts():
-                    live = part.filter(pc.invert(part["withdrawn"]))
-                    known.append(pa.table({"key": live[key], "contract_no": live["contract_no"]}))
-            self._parents[table] = Parents(pa.concat_tables(known))
-        return self._parents[table]
-
-    def changed(self, table: str) -> None:
-        """Facts of `table` were added: look its rows up anew."""
-        self._parents.pop(table, None)
+    def __post_init__(self) -> None:
+        self.lineage = KnownLineage(self.context, self.tables)
 
     # --- one table ---------------------------------------------------------------------------------------------------
 
@@ -185,7 +173,7 @@ class _Reading:
         ranges = 1
         # The key of a change does not say where its row belongs: keep such tables in one range.
         if spec.table.name != "change":
-            while ranges < 256 and self.arrival.path.stat().st_size > ranges * _RANGE_BYTES:
+            while ranges < 256 and self.arrival.path.stat().st_size > ranges * self.range_bytes:
                 ranges *= 2
         incoming = Spool(_incoming_schema(spec), self.scratch, ranges)
         counts, totals, unread = Counts(), dict[str, int](), dict[str, int]()
@@ -213,14 +201,14 @@ class _Reading:
         self.superseded[spec.table.name] = Superseded(
             spec.mode, pa.concat_tables(booking.keys) if booking.keys else None, frozenset(q.key for q in quarantined if q.key is not None)
         )
-        self.changed(spec.table.name)
+        self.lineage.changed(spec.table.name)
 
     def _checked(self, sheet: Sheet, pool: ThreadPoolExecutor) -> Iterator[Checked]:
         """Chunks checked in threads, in file order, a few at a time."""
         if sheet.spec.table.parent is not None:
-            self.parents(sheet.spec.table.parent[1])
+            self.lineage.parents(sheet.spec.table.parent[1])
         if sheet.spec.table.name in ("agreement", "account"):
-            self.parents(sheet.spec.table.name)
+            self.lineage.parents(sheet.spec.table.name)
         waiting: deque[Future[Checked]] = deque()
         for chunk in sheet.chunks:
             waiting.append(pool.submit(self._check, chunk, sheet.spec))
@@ -232,7 +220,8 @@ class _Reading:
     def _check(self, chunk: Chunk, spec: TableSpec) -> Checked:
         assert self.profile is not None and self.identity is not None
         accept = frozenset(("PARENT-UNKNOWN",)) if self.checking else frozenset()
-        return check_block(chunk.parse(), spec, self.profile, self, self.identity.business_date, self.arrival.name, self.file_no, accept)
+        block, day = chunk.parse(), self.identity.business_date
+        return check_block(block, spec, self.profile, self.lineage, day, self.arrival.name, self.file_no, accept)
 
     def _placed(self, rows: pa.Table) -> pa.Table:
         if not self.checking:
@@ -311,7 +300,8 @@ class _Reading:
     def _raw_of(self, spec: TableSpec, lines: set[int]) -> dict[int, tuple[bytes, tuple[str, ...] | None]]:
         """Raw bytes and key of single lines, found by reading the file once more."""
         assert self.profile is not None
-        delivery, _ = open_delivery(self.arrival.path, self.arrival.companions, self.profile)
+        arrival = self.arrival
+        delivery, _ = open_delivery(arrival.path, arrival.companions, self.profile, self.block_bytes)
         found: dict[int, tuple[bytes, tuple[str, ...] | None]] = {}
         try:
             sheet = next(s for s in delivery.sheets if s.spec.table.name == spec.table.name)
@@ -338,7 +328,7 @@ class _Reading:
             if not open_rows:
                 continue
             outcome = release_open(
-                open_rows, table, self.profiles, self.context, self, self.identity.text, self.superseded.get(name), self.known_on
+                open_rows, table, self.profiles, self.context, self.lineage, self.identity.text, self.superseded.get(name), self.known_on
             )
             self.releases += outcome.releases
             if outcome.facts is not None and outcome.facts.num_rows:
@@ -348,7 +338,7 @@ class _Reading:
                     self.tables[name] = result
                 result.facts.add(outcome.facts)
                 result.counts.released += outcome.facts.num_rows
-                self.changed(name)
+                self.lineage.changed(name)
         self.releases.sort(key=lambda r: r.quarantine_no)
 
     def compare(self) -> None:

@@ -15,10 +15,11 @@ from subsidy.facts.view import key_hash, row_key, same_rows
 from subsidy.intake.context import Context
 from subsidy.intake.delivery import Block
 from subsidy.intake.dialects.single import block_of
-from subsidy.intake.faults import FileRefused
+from subsidy.intake.faults import FAULTS, FileRefused
+from subsidy.intake.lineage import Lineage
 from subsidy.intake.profile import Mode, Profile, Profiles, TableSpec
 from subsidy.intake.result import OpenRow, Release
-from subsidy.intake.rows import Checked, Lineage, check_block
+from subsidy.intake.rows import Checked, check_block
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,6 @@ def release_by_person(
 
     Rows that are still wrong are not among the releases. `reason` goes into the record.
     """
-    from subsidy.intake.faults import FAULTS
-
     accept = frozenset(code for code, fault in FAULTS.items() if fault.soft)
     again = _read_again(open_rows, table, profiles, lineage, accept)
     outcome = Outcome()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +17,8 @@ from subsidy.facts.schema import ARROW, TABLES, Column, FactTable
 from subsidy.intake import cells, checkdigits
 from subsidy.intake.delivery import Block
 from subsidy.intake.faults import FAULTS, finding
+from subsidy.intake.lineage import Lineage
 from subsidy.intake.masking import mask
-from subsidy.intake.parents import Parents
 from subsidy.intake.profile import Checks, Profile, TableSpec
 from subsidy.intake.result import QuarantineRow
 from subsidy.money import format_yuan, muldiv_floor
@@ -26,13 +26,6 @@ from subsidy.money import format_yuan, muldiv_floor
 Rows = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-
-
-class Lineage(Protocol):
-    """Where rows belong."""
-
-    def parents(self, table: str) -> Parents:
-        """The known rows of agreement, account or contract, those of the same delivery included."""
 
 
 _EPOCH = date(1970, 1, 1)

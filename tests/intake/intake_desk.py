@@ -51,7 +51,8 @@ class Desk:
             for name, result in intake.tables.items():
                 if not result.facts.rows:
                     continue
-                written = self.store.write_segment(f"facts/{self.centre}/{name}", TABLES[name].arrow, result.batches(), sort_key(TABLES[name]))
+                table = TABLES[name]
+                written = self.store.write_segment(f"facts/{self.centre}/{name}", table.arrow, result.batches(), sort_key(table))
                 self.segments.append(Segment(name, intake.known_on, intake.file_no, written.path, written.rows, written.sha256))
                 if self.profiles.profiles[intake.profile].spec(name).replaces == "table" and name in intake.tables:
                     self.full_dates.append((name, intake.business_date))  # type: ignore[arg-type]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-
 from intake_desk import Desk
+
 from subsidy.facts.schema import ARROW, BY_CODE
 from subsidy.intake import Arrival, Intake, Profile, Profiles, arrived
 from subsidy.intake.write import write

@@ -12,9 +12,9 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-
 from intake_desk import Desk
 from intake_samples import D, arrival, deliver, rows, stocked, take
+
 from subsidy.intake import Intake, Profiles
 from subsidy.intake.faults import FAULTS
 from subsidy.intake.profile import Limits, Profile
@@ -89,7 +89,7 @@ def zipped(desk: Desk, tmp: Path, code: str, change: Callable[[dict[str, bytes]]
     return desk.take(arrival(path, desk.profiles), D(2026, 9, 14))
 
 
-# --- the file as a whole -------------------------------------------------------------------------------------------------------------------
+# --- the file as a whole ------------------------------------------------------------
 
 
 @hostile("FILE-UNKNOWN", "refused")
@@ -318,7 +318,8 @@ def a_column_there_twice(tmp: Path) -> Intake:
 
 @hostile("FILE-COLUMNS", "refused")
 def an_added_column(tmp: Path) -> Intake:
-    return after(desk_of("zhejiang-provincial", tmp), tmp, "TX05", lambda d: d.replace(b"TXJE\n", b"TXJE,BZ\n").replace(b"100.00\n", b"100.00,\n"))
+    change = lambda d: d.replace(b"TXJE\n", b"TXJE,BZ\n").replace(b"100.00\n", b"100.00,\n")  # noqa: E731
+    return after(desk_of("zhejiang-provincial", tmp), tmp, "TX05", change)
 
 
 @hostile("FILE-LINE-LONG", "refused")
@@ -402,7 +403,7 @@ def an_absent_row_beside_one_without_a_key(tmp: Path) -> Intake:
     return desk.take(arrival(path, desk.profiles), D(2026, 9, 14))
 
 
-# --- archives, XML, workbooks --------------------------------------------------------------------------------------------------------------
+# --- archives, XML, workbooks ------------------------------------------------------------
 
 
 @hostile("ARCHIVE-BROKEN", "refused")
@@ -566,16 +567,19 @@ def a_hidden_sheet(tmp: Path) -> Intake:
     return zipped(desk_of("zhoushan", tmp), tmp, "TX05", hide)
 
 
-def workbook(desk: Desk, tmp: Path, change: Callable[[list[list[str]]], list[list[str]]], sheets: dict[str, list[list[object]]] | None = None) -> Intake:
+Rows = list[list[object]]
+
+
+def workbook(desk: Desk, tmp: Path, change: Callable[[Rows], Rows], sheets: dict[str, Rows] | None = None) -> Intake:
     """A workbook made by hand: the cover of a TX05 delivery, changed."""
     import openpyxl
 
-    cover = [
+    cover: Rows = [
         ["中心编号", "330900000000000"], ["业务日期", "20260914"], ["批次号", "001"], ["表", "TX05", "全量", "1", "贴息金额=100.00"],
     ]
     book = openpyxl.Workbook()
     book.remove(book.active)
-    body: dict[str, list[list[object]]] = {"TX05": [["贷款账号", "业务流水号", "方案名称", "贴息金额"], ["DK001", "LS001", "补贴", "100.00"]]}
+    body: dict[str, Rows] = {"TX05": [["贷款账号", "业务流水号", "方案名称", "贴息金额"], ["DK001", "LS001", "补贴", "100.00"]]}
     for name, cells in {"封面": change(cover), **(sheets or body)}.items():
         sheet = book.create_sheet(name)
         for row in cells:
@@ -603,7 +607,7 @@ def a_number_where_text_was_agreed(tmp: Path) -> Intake:
     return workbook(desk_of("zhoushan", tmp), tmp, lambda cover: cover, {"TX05": table})
 
 
-# --- rows ----------------------------------------------------------------------------------------------------------------------------------
+# --- rows ------------------------------------------------------------
 
 
 def row(centre: str, code: str, change: Callable[[bytes], bytes]) -> Case:
@@ -680,7 +684,8 @@ ROWS: list[tuple[str, str, str, Case]] = [
     ("ROW-DATES", "booked before it was paid", "booked", made("hangzhou", "GB305", {"booked_on": D2})),
     ("ROW-DATES", "a maturity before the disbursement", "booked",
      made("hangzhou", "GB301", {"contract_no": "JK2", "maturity_on": D(2025, 1, 1)})),
-    ("ROW-DATES", "settled before it was paid out", "booked", made("hangzhou", "GB304", {"account_no": "DK2", "settled_on": D(2025, 1, 1)})),
+    ("ROW-DATES", "settled before it was paid out", "booked",
+     made("hangzhou", "GB304", {"account_no": "DK2", "settled_on": D(2025, 1, 1)})),
     ("ROW-FUTURE", "paid tomorrow", "booked",
      made("hangzhou", "GB305", {"paid_on": D(2026, 9, 15), "booked_on": D(2026, 9, 15)})),
     ("ROW-RANGE", "a clawback without a range", "booked", made("hangzhou", "TX03", {"kind": "clawback"})),

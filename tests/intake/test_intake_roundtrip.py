@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from intake_desk import CENTRES, Desk
 from intake_samples import NIGHT, SOUND, D, rows, take
+
 from subsidy.facts.schema import TABLES
 
 TABLE_ROWS = {

@@ -17,13 +17,12 @@ import pyarrow as pa
 
 from subsidy.intake.delivery import Block, Broken, Control
 from subsidy.intake.dialects.cut import SEP, column_names, read_csv
-from subsidy.intake.dialects.lines import BOM, decode
+from subsidy.intake.dialects.lines import BLOCK_BYTES, BOM, decode
 from subsidy.intake.faults import refuse
 from subsidy.intake.identity import read_count
 from subsidy.intake.profile import Profile, TableSpec
 
 _HEAD_BYTES = 1 << 16
-_BLOCK_BYTES = 4 << 20
 #: One control character per place between two fields; XML itself allows none of them.
 _MARKS = bytes(c for c in range(1, 31) if c not in (9, 10, 13))
 
@@ -31,8 +30,9 @@ _MARKS = bytes(c for c in range(1, 31) if c not in (9, 10, 13))
 class XmlReader:
     """Reads `stream` up to the end of the root's start tag; then `rows` hands out the rest."""
 
-    def __init__(self, stream: BinaryIO, profile: Profile) -> None:
+    def __init__(self, stream: BinaryIO, profile: Profile, block_bytes: int = BLOCK_BYTES) -> None:
         assert profile.xml is not None
+        self._block_bytes = block_bytes
         self._stream = stream
         self._profile = profile
         self._form = profile.xml
@@ -53,11 +53,11 @@ class XmlReader:
         limits = self._profile.limits
         counted = 0
         while True:
-            data = self._stream.read(_BLOCK_BYTES)
+            data = self._stream.read(self._block_bytes)
             block = self._rest + data
             cut = block.rfind(closing)
             cut = cut + len(closing) if cut >= 0 else 0
-            if data and not cut and len(block) > limits.line_bytes + _BLOCK_BYTES:
+            if data and not cut and len(block) > limits.line_bytes + self._block_bytes:
                 raise refuse("FILE-LINE-LONG", line_no=self._line_no, limit=limits.line_bytes)
             chunk, self._rest = block[:cut], block[cut:]
             if chunk:
