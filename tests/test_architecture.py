@@ -9,7 +9,24 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ORDER = ["errors", "settings", "money", "calendar", "policy", "facts", "intake", "entitlement", "proof", "cases", "ledger", "clearing", "reports", "night", "cli", "portal"]
+ORDER = [
+    "errors",
+    "settings",
+    "money",
+    "calendar",
+    "policy",
+    "facts",
+    "intake",
+    "entitlement",
+    "proof",
+    "cases",
+    "ledger",
+    "clearing",
+    "reports",
+    "night",
+    "cli",
+    "portal",
+]
 CORE = ("money", "calendar", "policy", "facts", "intake", "entitlement", "proof", "cases")
 PURE = ("money", "calendar", "entitlement", "proof")
 SOURCES = sorted((ROOT / "subsidy").rglob("*.py"))
@@ -53,7 +70,11 @@ def test_the_core_reads_no_clock(path: Path) -> None:
             assert "time" not in names, f"{path}:{node.lineno}"
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if room(p) in {*PURE, "policy", "intake", "facts", "ledger", "clearing", "reports", "night"}], ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path",
+    [p for p in SOURCES if room(p) in {*PURE, "policy", "intake", "facts", "ledger", "clearing", "reports", "night"}],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
 def test_no_float_makes_an_amount(path: Path) -> None:
     """Names that end in a money or rate unit are never converted to or from float."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
