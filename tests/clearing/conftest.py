@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,7 @@ from subsidy.ledger.database import Database
 from subsidy.settings import Settings
 
 
-@pytest.fixture
-def new_house(database: Database, tmp_path: Path) -> Callable[..., House]:
-    """A function that makes a house of a centre on the test's database."""
+def _maker(database: Database, tmp_path: Path) -> Callable[..., House]:
 
     def make(centre: str = "hangzhou", **terms: Any) -> House:
         home = tmp_path / "home"
@@ -30,6 +28,21 @@ def new_house(database: Database, tmp_path: Path) -> Callable[..., House]:
         return House(database, settings, policy_of(centre, **terms))
 
     return make
+
+
+@pytest.fixture
+def new_house(database: Database, tmp_path: Path) -> Callable[..., House]:
+    """A function that makes a house of a centre on the test's database."""
+    return _maker(database, tmp_path)
+
+
+@pytest.fixture
+def small_house(tmp_path: Path) -> Iterator[House]:
+    """杭州 on SQLite alone, for what the database has no part in."""
+    database = Database(f"sqlite:///{tmp_path / 'small.db'}", busy_seconds=10)
+    database.migrate()
+    yield _maker(database, tmp_path)()
+    database.dispose()
 
 
 @pytest.fixture
