@@ -14,14 +14,15 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from subsidy.errors import Finding
-from subsidy.ledger import chain, restore
+from subsidy.ledger import chain, restore, write_off_desk
 from subsidy.ledger.backup import backup, centres
 from subsidy.ledger.database import Database, open_database
 from subsidy.ledger.verify import verify, verify_audit
+from subsidy.money.amounts import format_yuan, parse_yuan
 from subsidy.policy import centre_names
 from subsidy.settings import load_settings
 
-DONE, FOUND = 0, 1
+DONE, FOUND, WAITING = 0, 1, 5
 AUDIT = ""
 
 
@@ -53,6 +54,16 @@ def register(subparsers: Any) -> None:
     release.add_argument("--through", type=date.fromisoformat, required=True, help="出事前最后运行过的营业日期，YYYY-MM-DD")
     release.add_argument("--reason", required=True, help="核对的依据")
     _person(release)
+
+    ask = _command(commands, "write-off", "申请核销一笔应收；由另一人在页面上批准", _write_off)
+    ask.add_argument("--centre", required=True, help="中心目录名")
+    ask.add_argument("--agreement", required=True, help="协议编号")
+    ask.add_argument("--amount", required=True, help="金额，元，如 1234.56")
+    ask.add_argument("--reason", required=True, help="核销原因")
+    _person(ask)
+
+    asked = _command(commands, "write-offs", "列出等待批准的核销申请", _write_offs)
+    asked.add_argument("--centre", required=True, help="中心目录名")
 
     out = _command(subparsers, "backup", "备份账簿，并登记存储的清单", _backup)
     out.add_argument("to", type=Path, metavar="TO", help="备份目录，不得已存在")
@@ -165,3 +176,19 @@ def _release(args: argparse.Namespace) -> int:
         restore.release(conn, args.centre, person=_who(args), reason=args.reason, at=_now(), replayed_through=args.through)
     _say(args, {"centre": args.centre, "locked": ""}, f"{args.centre} 可以发布了。")
     return DONE
+
+
+def _write_off(args: argparse.Namespace) -> int:
+    amount_fen = parse_yuan(args.amount)
+    with open_database(load_settings()).transaction_system() as conn:
+        number = write_off_desk.request(conn, args.centre, args.agreement, amount_fen, person=_who(args), reason=args.reason, at=_now())
+    _say(args, {"request_no": number, "amount_fen": amount_fen}, f"核销申请 {number} 已提交，等待另一人批准。")
+    return WAITING
+
+
+def _write_offs(args: argparse.Namespace) -> int:
+    with open_database(load_settings()).read() as conn:
+        rows = write_off_desk.waiting(conn, args.centre)
+    lines = [f"{r['request_no']}  {r['agreement_no']}  {format_yuan(r['amount_fen'])} 元  {r['person']}  {r['reason']}" for r in rows]
+    _say(args, {"waiting": rows}, *(lines or ["没有等待批准的核销申请。"]))
+    return WAITING if rows else DONE

@@ -34,6 +34,7 @@ SEALED: dict[str, str] = {
     "payment_event": "event_no",
     "movement": "movement_no",
     "write_off": "write_off_no",
+    "write_off_request": "request_no",
     "approval": "approval_no",
     "quarantine": "quarantine_no",
     "finding": "finding_no",

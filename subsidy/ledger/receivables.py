@@ -122,6 +122,19 @@ def _sums(group: np.ndarray[Any, Any], amount: np.ndarray[Any, Any], count: int)
     return sums
 
 
+def refuse_amount(conn: Connection, centre: str, agreement_no: str, amount_fen: int) -> None:
+    """TerminalError ``WRITE-OFF-MUCH`` unless the amount is above 0 and not more than what is open and lies in no payment."""
+    due = due_lines(conn, centre, agreements=[agreement_no])
+    available = -int(pc.sum(due.filter(pc.less(due["due_fen"], 0))["due_fen"]).as_py() or 0)
+    if not 0 < amount_fen <= available:
+        raise TerminalError(
+            "WRITE-OFF-MUCH",
+            f"核销金额 {format_yuan(amount_fen)} 元应大于 0，且不超过可核销余额 {format_yuan(available)} 元。",
+            "没有核销。",
+            "正在抵扣或收回中的部分要等银行结果；按可核销余额重新提交。",
+        )
+
+
 def write_off(
     conn: Connection,
     run: RunRef,
@@ -143,17 +156,9 @@ def write_off(
     if not reason.strip():
         raise TerminalError("WRITE-OFF-REASON", "核销没有写明原因。", "没有核销。", "填写原因后重新提交。")
     due = due_lines(conn, run.centre, agreements=[agreement_no])
-    open_lines = due.filter(pc.less(due["due_fen"], 0)).sort_by(
-        [("posted_on", "ascending"), ("account_no", "ascending"), ("serial_no", "ascending")]
-    )
-    available = -int(pc.sum(open_lines["due_fen"]).as_py() or 0)
-    if not 0 < amount_fen <= available:
-        raise TerminalError(
-            "WRITE-OFF-MUCH",
-            f"核销金额 {format_yuan(amount_fen)} 元应大于 0，且不超过可核销余额 {format_yuan(available)} 元。",
-            "没有核销。",
-            "正在抵扣或收回中的部分要等银行结果；按可核销余额重新提交。",
-        )
+    order = [("posted_on", "ascending"), ("account_no", "ascending"), ("serial_no", "ascending")]
+    open_lines = due.filter(pc.less(due["due_fen"], 0)).sort_by(order)
+    refuse_amount(conn, run.centre, agreement_no, amount_fen)
     number = next_numbers(conn, run.centre, "write_off")
     conn.execute(
         sa.insert(tables.write_off).values(

@@ -403,6 +403,17 @@ write_off = sa.Table(
     sa.CheckConstraint("amount_fen > 0", name="positive"),
 )
 
+write_off_request = sa.Table(  # append-only: somebody asks that a receivable be written off; somebody else answers in `approval`
+    "write_off_request", metadata, _centre(),
+    sa.Column("request_no", Big, primary_key=True),
+    sa.Column("agreement_no", Text, nullable=False),
+    sa.Column("amount_fen", Big, nullable=False),
+    sa.Column("person", Text, nullable=False),
+    sa.Column("reason", Text, nullable=False),
+    sa.Column("at", WALL, nullable=False),
+    sa.CheckConstraint("amount_fen > 0", name="positive"),
+)
+
 published_file = sa.Table(  # every file we made visible: intent first, then the rename
     "published_file", metadata, _centre(),
     sa.Column("path", Text, primary_key=True),  # relative to the home folder
@@ -476,5 +487,6 @@ restoration_match = sa.Table(  # append-only: what became of a batch number sinc
 
 APPEND_ONLY = (
     "quarantine", "quarantine_release", "release_request", "finding", "posting", "posting_cause", "journal", "journal_block", "payment",
-    "payment_item", "payment_event", "movement", "write_off", "approval", "audit", "segment", "seal", "restoration", "restoration_match",
+    "payment_item", "payment_event", "movement", "write_off", "write_off_request", "approval", "audit", "segment", "seal", "restoration",
+    "restoration_match",
 )

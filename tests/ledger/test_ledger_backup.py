@@ -262,7 +262,11 @@ def test_from_a_shell(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_p
     db = Database(settings.database_url)
     db.migrate()
     night(db, 1, lines({"payable_fen": 500}))
+    night(db, 2, lines({"payable_fen": 500}), openings=opening(300))
     assert main(["ledger", "verify"]) == 0
+    assert main(["ledger", "write-offs", "--centre", CENTRE]) == 0
+    write_off = ["ledger", "write-off", "--centre", CENTRE, "--agreement", "X1", "--amount", "2.00", "--reason", "查无此人"]
+    assert main(write_off) == 5 and main(["ledger", "write-offs", "--centre", CENTRE]) == 5
     assert "hangzhou：通过" in capsys.readouterr().out
     assert main(["backup", str(tmp_path / "backup"), "--json"]) == 0
     content_hash = json.loads(capsys.readouterr().out)["content_hash"]

@@ -10,6 +10,7 @@ from ledger_house import CENTRE, CHART, DAY, accounts, event, journal, lines, ni
 
 from subsidy.errors import TerminalError
 from subsidy.ledger import payments, postings, tables
+from subsidy.ledger import write_off_desk as desk
 from subsidy.ledger.database import Database
 from subsidy.ledger.receivables import receivables, write_off
 from subsidy.ledger.verify import verify
@@ -130,4 +131,43 @@ def test_a_write_off_of_what_was_never_paid_gives_way_when_the_payment_fails(dat
     with database.read() as conn:
         assert postings.due_lines(conn, CENTRE).num_rows == 0
         assert set(accounts(conn).values()) == {0}
+    assert verify(database, CENTRE) == []
+
+
+def test_a_write_off_is_asked_for_by_one_and_answered_by_another(database: Database) -> None:
+    paid(database)
+    night(database, 2, lines({"payable_fen": 700}))
+    run = run_of(2)
+    with database.transaction_system() as conn:
+        with pytest.raises(TerminalError):
+            desk.request(conn, CENTRE, "X1", 301, person="张三", reason="查无此人", at=AT)
+        with pytest.raises(TerminalError):
+            desk.request(conn, CENTRE, "X1", 300, person="张三", reason="", at=AT)
+        first = desk.request(conn, CENTRE, "X1", 200, person="张三", reason="查无此人", at=AT)
+        second = desk.request(conn, CENTRE, "X1", 150, person="张三", reason="查无此人", at=AT)
+        shown_hash = {row["request_no"]: row["content_hash"] for row in desk.waiting(conn, CENTRE)}
+        assert list(shown_hash) == [first, second]
+
+        def say(number: int, person: str, said: str = "approve", content_hash: str = "") -> desk.WriteOffAnswer:
+            seen = content_hash or shown_hash[number]
+            return desk.answer(conn, run, CHART, number, person=person, answer=said, content_hash=seen, at=AT)  # type: ignore[arg-type]
+
+        assert say(first, "张三").state == say(first, "李四", content_hash="other").state == "waiting"
+        done = say(first, "李四")
+        assert (done.state, done.write_off_no) == ("written_off", 1)
+        with pytest.raises(TerminalError) as caught:
+            say(first, "李四")
+        assert caught.value.message.code == "WRITE-OFF-UNKNOWN"
+        with pytest.raises(TerminalError) as caught:
+            say(second, "李四")
+        assert caught.value.message.code == "WRITE-OFF-MUCH"
+    with database.transaction_system() as conn:
+        assert (
+            desk.answer(conn, run, CHART, second, person="李四", answer="reject", content_hash=shown_hash[second], at=AT).state
+            == "rejected"
+        )
+        assert desk.waiting(conn, CENTRE) == []
+        answers = conn.execute(sa.select(tables.approval.c.person, tables.approval.c.answer).order_by(tables.approval.c.approval_no)).all()
+        assert [tuple(a) for a in answers] == [("张三", "refused"), ("李四", "refused"), ("李四", "approve"), ("李四", "reject")]
+        assert accounts(conn)["write_off"] == 200
     assert verify(database, CENTRE) == []
