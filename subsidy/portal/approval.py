@@ -49,7 +49,7 @@ class _Approval(ApprovalOperator):  # type: ignore[misc]
     def ask(self, context: Any, settings: Settings, subject: str, body: str, content_hash: str) -> None:
         """Park the task until somebody who may approve answers. A second try must not show the text of the first: it starts over."""
         if context["ti"].try_number > 1:
-            self.start_over(context, (context["dag_run"].conf or {}).get("notice"))
+            self.start_over(context, "上一次提问中断，若已答复，没有被收下；请重新答复。")
         people = load_roles(settings.rules).holders(self.centre, "approve")
         self.subject, self.body = subject, body
         self.assigned_users = [{"id": person.login, "name": person.login} for person in people]
@@ -62,11 +62,10 @@ class _Approval(ApprovalOperator):  # type: ignore[misc]
         self.skip(ti=context["ti"], tasks=[task for task in following if task.task_id != only])
         raise AssertionError("skip leaves by an exception")
 
-    def start_over(self, context: Any, message: str | None) -> NoReturn:
+    def start_over(self, context: Any, message: str) -> NoReturn:
         """End without effect and put the question again in a new run, with the reason why the last answer does not settle it."""
-        self.log.warning("重新提请：%s", message or "本次提问未完成")
-        conf = self.same_question(context) | ({"notice": message} if message else {})
-        context["ti"].xcom_push(key="again", value=conf)
+        self.log.warning("重新提请：%s", message)
+        context["ti"].xcom_push(key="again", value=self.same_question(context) | {"notice": message})
         self.go_on(context, ASK_AGAIN)
 
     def same_question(self, context: Any) -> dict[str, str]:

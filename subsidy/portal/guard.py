@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -48,6 +48,11 @@ _ROUTES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"POST /api/v2/backfills"), "backfill"),
     (re.compile(r"PATCH /api/v2/dags/(?P<dag>[^/~]+)"), "pause"),
 )
+
+
+#: An answer is held back until its question has stood so long: one that comes while Airflow still parks the task would be lost.
+PARKING_SECONDS = 4.0
+_ANSWER = re.compile(r"PATCH /api/v2/dags/([^/]+)/dagRuns/([^/]+)/taskInstances/([^/]+)/-?\d+/hitlDetails")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +147,10 @@ class Guard:
         root = str(scope.get("root_path") or "")
         route = f"{scope['method']} {path.removeprefix(root) if root else path}"
         ROUTE.set(route)
+        answer = _ANSWER.fullmatch(route)
+        if answer is not None:
+            age = await asyncio.to_thread(seconds_asked, *(unquote(part) for part in answer.groups()))
+            await asyncio.sleep(max(0.0, PARKING_SECONDS - age))
         if any(pattern.fullmatch(route) for pattern, _ in _ROUTES):
             request = Request(scope, receive)
             raw = await _read(request)
@@ -206,6 +215,21 @@ def date_of_run(dag_id: str, run_id: str) -> str:
         return ""
     conf = row[1] or {}
     return str(row[0] or conf.get("business_date") or conf.get("period") or "")
+
+
+def seconds_asked(dag_id: str, run_id: str, task_id: str) -> float:
+    """How long a question has stood; a long time when there is none."""
+    from airflow.models.hitl import HITLDetail
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    asked = select(HITLDetail.created_at).join(TaskInstance, TaskInstance.id == HITLDetail.ti_id)
+    with create_session() as session:
+        created_at = session.scalar(
+            asked.where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id, TaskInstance.task_id == task_id)
+        )
+    return PARKING_SECONDS if created_at is None else max(0.0, (datetime.now(UTC) - created_at).total_seconds())
 
 
 async def _user(request: Request) -> PortalUser | None:

@@ -78,9 +78,7 @@ class Server:
                     return question
             return None
 
-        found = wait(find, seconds)
-        time.sleep(1.5)  # an answer right after parking makes Airflow try the task again
-        return dict(found)
+        return dict(wait(find, seconds))
 
 
 def wait(probe: Callable[[], Any], seconds: float = 60) -> Any:
