@@ -135,6 +135,10 @@ def _text(profile: Profile, spec: TableSpec, texts: Texts, said: Mapping[str, st
         count = len(next(iter(lists.values()))) if lists else 0
         body = "".join(json.dumps({n: v[i] for n, v in lists.items()}, ensure_ascii=False) + "\n" for i in range(count))
     else:
+        for c in spec.columns:
+            text = texts[c.name]
+            if pc.any(pc.or_(pc.match_substring(text, profile.separator), pc.match_substring_regex(text, "[\r\n]"))).as_py():
+                raise ValueError(f"{c.name} holds the separator or a line end")
         body = _lines([texts[c.name] for c in spec.columns], profile.separator, profile.separator_after_last)
     data = head + body.encode(CODECS[profile.encoding]) + tail
     return BOM + data if profile.encoding == "utf-8-bom" else data

@@ -1,0 +1,140 @@
+"""What goes back: acknowledgements in each centre's form, and the two commands of the shell."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from intake_desk import CENTRES, RULES, Desk
+from intake_samples import D, arrival, deliver, rows, stocked, take
+
+from subsidy.cli.main import main
+from subsidy.intake import Intake, Profiles, acknowledge, acknowledgement_name
+
+N1 = D(2026, 9, 14)
+
+
+def records(desk: Desk, intake: Intake) -> list[list[str]]:
+    """The acknowledgement as a counterparty would read it."""
+    profile = desk.profiles.profiles["main"]
+    form = profile.acknowledgement
+    text = acknowledge(intake, desk.profiles).decode("gb18030" if form.encoding == "gb18030" else "utf-8-sig")
+    if form.form == "xml":
+        return [[e.get("kind", e.tag), *e.attrib.values()] for e in ElementTree.fromstring(text)]
+    if form.form == "csv":
+        return list(csv.reader(io.StringIO(text)))
+    lines = text.split("\n")
+    assert lines.pop() == "" and all(line.endswith(form.separator) for line in lines)
+    return [line.split(form.separator)[:-1] for line in lines]
+
+
+@pytest.mark.parametrize("centre", CENTRES)
+def test_every_row_of_a_file_is_answered(centre: str, tmp_path: Path) -> None:
+    desk = stocked(Desk.open(centre, tmp_path / "store"), tmp_path)
+    bad = rows("GB305", {}, {}, {"serial_no": "LS2", "account_no": "DK<&>'\""}, {"serial_no": "LS3", "amount_fen": 1})
+    [intake] = take(desk, tmp_path / "in", {"GB305": bad})
+    found = records(desk, intake)
+    assert intake.file_name in found[0] and intake.sha256 in found[0]
+    assert intake.identity in [field.replace("｜", "|") for field in found[0]]
+    assert ["4", "1", "2", "1"] in [r[1:5] for r in found]  # in, booked, quarantined, duplicates
+    codes = [code for r in found for code in r if code in ("PARENT-UNKNOWN", "ROW-SUM", "KEY-DUPLICATE")]
+    assert sorted(codes) == ["KEY-DUPLICATE", "PARENT-UNKNOWN", "ROW-SUM"]
+    name = acknowledgement_name(intake, desk.profiles)
+    assert name.startswith(f"ACK_{desk.profiles.profiles['main'].centre_code}_20260914_00000")
+    assert acknowledge(intake, desk.profiles) == acknowledge(intake, desk.profiles)
+
+
+def test_a_refused_file_is_answered_with_its_reasons(tmp_path: Path) -> None:
+    desk = stocked(Desk.open("hangzhou", tmp_path / "store"), tmp_path)
+    [path] = deliver(desk.profiles.profiles["main"], tmp_path / "in", {"TX05": rows("TX05")})
+    path.write_bytes(path.read_bytes().replace(b"|TX05|", b"|TX99|"))
+    intake = desk.take(arrival(path, desk.profiles), N1)
+    found = records(desk, intake)
+    assert "整份拒收" in found[0] and ["行数", "0", "0", "0", "0"] in found
+    assert any("FILE-TABLE" in r for r in found)
+
+
+def test_a_file_of_no_profile_is_answered_in_plain_lines(tmp_path: Path) -> None:
+    desk = Desk.open("hangzhou", tmp_path / "store")
+    path = tmp_path / "in" / "readme.txt"
+    path.parent.mkdir()
+    path.write_bytes(b"x")
+    intake = desk.take(arrival(path, desk.profiles), N1)
+    assert "FILE-UNKNOWN" in acknowledge(intake, desk.profiles).decode()
+    assert acknowledgement_name(intake, desk.profiles) == "ACK_330100000000000_20260914_000001.txt"
+
+
+def test_unprotected_columns_are_on_every_acknowledgement(tmp_path: Path) -> None:
+    import dataclasses
+
+    desk = stocked(Desk.open("hangzhou", tmp_path / "store"), tmp_path)
+    profile = desk.profiles.profiles["main"]
+    spec = profile.tables["TX05"]
+    columns = tuple(dataclasses.replace(c, protection=("none",) if c.protection else ()) for c in spec.columns)
+    bare = dataclasses.replace(spec, columns=columns)
+    desk.profiles = Profiles("hangzhou", {"main": dataclasses.replace(profile, tables={**profile.tables, "TX05": bare})})
+    [intake] = take(desk, tmp_path / "in", {"TX05": rows("TX05")})
+    assert intake.tables["other_subsidy"].unprotected == ("TXJE",)
+    assert any(r[:3] == ["未保护", "TX05", "TXJE"] for r in records(desk, intake))
+    [duplicate] = take(desk, tmp_path / "again", {"TX05": rows("TX05")})
+    assert duplicate.state == "duplicate"
+    assert any(r[:3] == ["未保护", "TX05", "TXJE"] for r in records(desk, duplicate))
+
+
+def test_nothing_personal_goes_back_in_full(tmp_path: Path) -> None:
+    desk = stocked(Desk.open("hangzhou", tmp_path / "store"), tmp_path)
+    odd = {"contract_no": "JK2", "borrower_id_no": "330106198001010023", "borrower_name": "李\ue000四"}
+    [intake] = take(desk, tmp_path / "in", {"GB301": rows("GB301", odd)})
+    text = acknowledge(intake, desk.profiles).decode("gb18030")
+    assert "330106198001010023" not in text and "330***********0023" in text
+    assert "李**" in text and "四" not in text
+
+
+def test_a_formula_is_text_in_a_csv_acknowledgement(tmp_path: Path) -> None:
+    desk = stocked(Desk.open("zhejiang-provincial", tmp_path / "store"), tmp_path)
+    [intake] = take(desk, tmp_path / "in", {"TX05": rows("TX05", {"account_no": "=1+1", "serial_no": "@SUM(A1)"})})
+    for record in records(desk, intake):
+        assert not any(cell[:1] in ("=", "+", "@") for cell in record)
+
+
+# --- the shell ------------------------------------------------------------------------------------------
+
+
+def test_files_describe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["files", "describe", "wenzhou"]) == 0
+    whole = capsys.readouterr().out
+    assert "定长文本（按字节）" in whole and "########" in whole
+    assert main(["files", "describe", "wenzhou/main"]) == 0
+    assert capsys.readouterr().out == whole
+    assert main(["files", "describe", "wenzhou/nothing"]) == 3
+    assert "FILES-PROFILE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("centre", CENTRES)
+def test_files_check(centre: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from subsidy.intake import load_profiles
+
+    profile = load_profiles(RULES, centre).profiles["main"]
+    [path] = deliver(profile, tmp_path, {"GB305": rows("GB305", {}, {"serial_no": "LS2"})})
+    assert main(["files", "check", str(path), "--centre", centre]) == 0
+    assert "收到 2 行 = 可登记 2 + 需隔离 0 + 重复 0" in capsys.readouterr().out
+    [path] = deliver(profile, tmp_path / "bad", {"GB305": rows("GB305", {"amount_fen": 1}, {"serial_no": "LS2"})})
+    assert main(["files", "check", str(path), "--centre", centre, "--json"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert (said["state"], said["rows_in"], said["good"], said["quarantined"]) == ("booked", 2, 1, 1)
+    assert said["findings"][0]["code"] == "ROW-SUM"
+    before = sorted(p.name for p in tmp_path.rglob("*"))
+    main(["files", "check", str(path), "--centre", centre])
+    assert sorted(p.name for p in tmp_path.rglob("*")) == before  # nothing is left behind
+
+
+def test_files_check_names_what_is_wrong_with_the_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "HZ_TX05_20260914_001.txt"
+    path.write_bytes(b"HEAD|")
+    assert main(["files", "check", str(path), "--centre", "hangzhou"]) == 1
+    assert "FILE-HEADER" in capsys.readouterr().err
+    assert main(["files", "check", str(tmp_path / "none"), "--centre", "hangzhou"]) == 3
