@@ -296,10 +296,12 @@ def _unmoved(conn: Connection, centre: str, view: BatchView, on: date, as_one: b
 
 
 def _strangers(conn: Connection, centre: str) -> list[Difference]:
-    m = tables.movement
+    m, p = tables.movement, tables.payment
     query = (
         sa.select(m.c.amount_fen, m.c.moved_on)
-        .where(m.c.centre == centre, m.c["class"] == "unknown", m.c.payment_no == "")
+        .select_from(m)
+        .outerjoin(p, sa.and_(p.c.centre == m.c.centre, p.c.payment_no == m.c.payment_no))
+        .where(m.c.centre == centre, m.c["class"] == "unknown", p.c.payment_no.is_(None))
         .order_by(m.c.movement_no)
     )
     return [Difference("unknown", 0, "", int(fen), f"{day} 的账户变动对应不到任何付款") for fen, day in conn.execute(query)]
