@@ -52,7 +52,7 @@ def broken(tmp_path: Path, centre: str, old: str, new: str) -> ProfileError:
 
 
 TX05 = "[DKZH, YWLSH, FAMC, TXJE]"
-AT = AT + ""
+AT = "inbound.main.tables."
 BROKEN = [
     ("hangzhou", "    form: delimited\n", "    form: delimted\n", "PROFILE-UNKNOWN", "inbound.main.form", "delimited"),
     ("hangzhou", "    encoding: gb18030\n", "    encoding: gbk\n", "PROFILE-UNKNOWN", "inbound.main.encoding", "gb18030"),
