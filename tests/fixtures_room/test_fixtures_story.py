@@ -40,7 +40,10 @@ def test_cast(centre: str) -> None:
     cast = story.story_cases(centre)
     assert 40 <= len(cast) <= 60
     titles = Counter(title for _, title in cast)
-    for title in ("提前还款晚到", "本金和利息后来更正", "转公积金贷款", "追回", "合同核定不符：贷款类型不是贴息贷款", "期初晚到"):
+    for title in (
+        "提前还款晚到", "本金和利息后来更正，多付", "本金和利息后来更正，少付", "转公积金贷款", "追回",
+        "合同核定不符：贷款类型不是贴息贷款", "期初晚到",
+    ):  # fmt: skip
         assert titles[title] == 1
 
 
@@ -67,7 +70,8 @@ def test_what_the_second_settlement_changes(centre: str) -> None:
     assert before.keys() <= after.keys()
     titles = dict(story.story_cases(centre))
     changed = {titles[k[0]] for k in before if before[k].payable_fen != after[k].payable_fen}
-    assert changed >= {"本金和利息后来更正", "转公积金贷款", "追回", "已结算的还款被冲正，后来补还", "事后得知另有财政贴息", "期初晚到"}
+    assert changed >= {"本金和利息后来更正，多付", "本金和利息后来更正，少付"}
+    assert changed >= {"转公积金贷款", "追回", "已结算的还款被冲正，后来补还", "事后得知另有财政贴息", "期初晚到"}
     assert "平常还款" not in changed
     late = [a for k, a in after.items() if titles[k[0]] == "提前还款晚到" and k not in before]
     assert any(a.accrual_to <= CENTRES[centre].cutoffs[0] and a.payable_fen > 0 for a in late)
