@@ -142,11 +142,6 @@ def read_results(settings: Settings, centre: str, business_date: date, actor: st
     return counts
 
 
-def complete_period(settings: Settings, centre: str, business_date: date) -> str | None:
-    """The period up to `business_date` that is complete (published or empty) and was not announced before; None when none is."""
-    return settling.complete_period(settings, centre, business_date)
-
-
 def clear_month(settings: Settings, period: str) -> dict[str, Any]:
     """Clear a month over all centres: a new numbered version when anything changed. Names the centres that are missing."""
     return bank.clear_month(settings, period)

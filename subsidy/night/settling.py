@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import asdict
-from datetime import date
 from typing import Any
 
 import pyarrow as pa
@@ -87,7 +86,9 @@ def pending(settings: Settings, centre: str, period: str | None) -> dict[str, An
     """The oldest settlement that waits for an answer (or the one of `period`, if it waits)."""
     db = open_database(settings)
     t, b = tables.settlement, tables.batch
-    query = sa.select(t).where(t.c.centre == centre, t.c.state.in_(("waiting", "held", "approved"))).order_by(t.c.period)
+    # A rejected settlement is asked about again only when a person names its period.
+    states = ("waiting", "held", "approved") if period is None else ("waiting", "held", "approved", "rejected")
+    query = sa.select(t).where(t.c.centre == centre, t.c.state.in_(states)).order_by(t.c.period)
     with db.read() as conn:
         row = conn.execute(query if period is None else query.where(t.c.period == period)).mappings().first()
         if row is None:
@@ -131,13 +132,3 @@ def publish(settings: Settings, centre: str, period: str) -> dict[str, Any]:
     with context.working(db, centre, f"发布 {period}") as token:
         published = publishing.publish(db, token, settings, ctx.policy, period, ctx.run.run_no, outbound=profiles.load(ctx.rules, centre))
     return asdict(published)
-
-
-def complete_period(settings: Settings, centre: str, business_date: date) -> str | None:
-    """The newest period of the centre that is published or empty; None when there is none yet."""
-    t = tables.settlement
-    with open_database(settings).read() as conn:
-        row = conn.execute(
-            sa.select(t.c.period).where(t.c.centre == centre, t.c.state.in_(("published", "empty"))).order_by(t.c.period.desc()).limit(1)
-        ).scalar_one_or_none()
-    return row

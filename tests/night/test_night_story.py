@@ -137,3 +137,25 @@ def test_the_centres_do_not_touch_each_other(settings: Settings) -> None:
 def _close(settings: Settings) -> Iterator[None]:
     yield
     open_database(settings).dispose()
+
+
+def test_a_rejected_settlement_can_be_asked_about_again(settings: Settings) -> None:
+    story.deliver(settings.home, "wenzhou", 1)
+    api.run_night(settings, "wenzhou", date(2026, 9, 1), "夜间")
+    story.deliver(settings.home, "wenzhou", 2)
+    api.run_night(settings, "wenzhou", date(2026, 9, 14), "夜间")
+    waiting = api.pending_settlement(settings, "wenzhou")
+    assert waiting is not None
+    api.answer_settlement(settings, "wenzhou", "2026-09", "审批甲", "reject", waiting["content_hash"])
+    assert api.pending_settlement(settings, "wenzhou") is None
+    with pytest.raises(TerminalError, match="PUBLISH-NOT-APPROVED"):
+        api.publish(settings, "wenzhou", "2026-09")
+    again = api.pending_settlement(settings, "wenzhou", "2026-09")
+    assert again is not None and again["state"] == "rejected"
+    assert approve_named(settings, again)["state"] == "published"
+
+
+def approve_named(settings: Settings, waiting: dict[str, object]) -> dict[str, object]:
+    said = api.answer_settlement(settings, "wenzhou", str(waiting["period"]), "审批乙", "approve", str(waiting["content_hash"]))
+    assert said["accepted"], said
+    return api.publish(settings, "wenzhou", str(waiting["period"]))
