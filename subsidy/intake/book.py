@@ -56,7 +56,7 @@ def book(
 ) -> Booking:
     """Book the rows of `incoming` (typed columns, ``line_no``, ``bucket``) as facts of file `file_no` known on `known_on`."""
     table = spec.table
-    facts = Spool(table.arrow, incoming.scratch, incoming.ranges)
+    facts = Spool(table.arrow, incoming.scratch, incoming.ranges, incoming.held_bytes)
     booking = Booking(Counts(), facts)
     parts = dict(incoming.numbered())
     for i in range(incoming.ranges):

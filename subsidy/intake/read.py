@@ -175,7 +175,7 @@ class _Reading:
         if spec.table.name != "change":
             while ranges < 256 and self.arrival.path.stat().st_size > ranges * self.range_bytes:
                 ranges *= 2
-        incoming = Spool(_incoming_schema(spec), self.scratch, ranges)
+        incoming = Spool(_incoming_schema(spec), self.scratch, ranges, self.range_bytes)
         counts, totals, unread = Counts(), dict[str, int](), dict[str, int]()
         quarantined: list[QuarantineRow] = []
         try:

@@ -1,6 +1,7 @@
 """Rows on their way: kept in memory while they are few, in scratch files by range of buckets when they are many.
 
-Memory is bounded by `HELD_BYTES` plus the largest range; a file of any length gives ranges of about that size.
+Memory is bounded by what is held at once plus the largest range; a file of any length gives ranges of about that size, as far as its rows
+belong to many contracts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import pyarrow as pa
 
 from subsidy.facts.schema import BUCKETS
 
-HELD_BYTES = 96 << 20
+#: Bytes held before they go to scratch files.
+HELD_BYTES = 64 << 20
 
 
 class Spool:
@@ -31,7 +33,7 @@ class Spool:
         self.ranges = ranges
         self.scratch = scratch
         self._held: list[list[pa.Table]] = [[] for _ in range(ranges)]
-        self._held_limit = held_bytes
+        self.held_bytes = held_bytes
         self._held_bytes = 0
         self._files: list[tuple[Path, Any, Any] | None] = [None] * ranges
         self._paths: list[Path | None] = [None] * ranges
@@ -53,7 +55,7 @@ class Spool:
                 # A slice would keep the whole block alive.
                 self._held[i].append(sorted_rows.slice(edges[i], edges[i + 1] - edges[i]))
         self._held_bytes += table.nbytes
-        if self._held_bytes > self._held_limit:
+        if self._held_bytes > self.held_bytes:
             self._flush()
 
     def _flush(self) -> None:
