@@ -42,10 +42,14 @@ def settle(ctx: Context, token: int) -> dict[str, Any]:
             "没有生成批次，没有付款；已记账的内容保留。",
             "在看板打开本日的异常清单，逐项查明；改正后重跑本日。",
         )
+    inputs = [(dates, *_inputs(ctx, dates)) for dates in due]
+    outbound = profiles.load(ctx.rules, ctx.centre)
     built = []
-    for dates in due:
-        built.append(_build(ctx, token, dates))
     with ctx.db.transaction(ctx.centre, token) as conn:
+        for dates, parties, held in inputs:
+            result = building.build(conn, ctx.policy, ctx.run.run_no, dates, payees=parties, outbound=outbound, held=held)
+            register.add_findings(ctx.db, conn, ctx.run, "clearing", result.findings)
+            built.append(result.counts())
         return context.finish_step(conn, ctx.run, "settle", {"settlements": built})
 
 
@@ -58,8 +62,8 @@ def due_settlements(ctx: Context) -> list[SettlementDates]:
     return [d for d in dated if d.period not in stored]
 
 
-def _build(ctx: Context, token: int, dates: SettlementDates) -> dict[str, Any]:
-    outbound = profiles.load(ctx.rules, ctx.centre)
+def _inputs(ctx: Context, dates: SettlementDates) -> tuple[pa.Table, dict[str, int]]:
+    """Who is paid for each agreement as known tonight, and what is entitled but held up to the cut-off, fen by reason."""
     known = _known(ctx)
     parties, held = [], defaultdict[str, int](int)
     for buckets in manifest.groups(known):
@@ -69,12 +73,7 @@ def _build(ctx: Context, token: int, dates: SettlementDates) -> dict[str, Any]:
         waiting = lines.filter(pc.and_(pc.equal(lines["outcome"], "hold"), pc.less_equal(lines["booked_on"], pa.scalar(dates.cutoff_on))))
         for row in waiting.group_by("reason").aggregate([("entitled_fen", "sum")]).to_pylist():
             held[row["reason"]] += row["entitled_fen_sum"]
-    with ctx.db.transaction(ctx.centre, token) as conn:
-        result = building.build(
-            conn, ctx.policy, ctx.run.run_no, dates, payees=pa.concat_tables(parties), outbound=outbound, held=dict(held)
-        )
-        register.add_findings(ctx.db, conn, ctx.run, "clearing", result.findings)
-        return result.counts()
+    return pa.concat_tables(parties), dict(held)
 
 
 def _known(ctx: Context) -> list[Any]:
