@@ -25,6 +25,7 @@ from subsidy.clearing.batches import Batch, load_batches, load_payments, terms_o
 from subsidy.clearing.outbox import sync_folder
 from subsidy.clearing.outcome import VERDICTS, Applied
 from subsidy.clearing.profiles import Layout, Outbound, ResultLayout, fill, load, pattern
+from subsidy.errors import TransientError
 from subsidy.facts.store import Store
 from subsidy.ledger import tables
 from subsidy.ledger.database import Database, next_numbers
@@ -119,12 +120,15 @@ def _kind(reader: _Reader, name: str) -> str:
 
 
 def _read(reader: _Reader, kind: str, path: Path, result: BankFiles) -> None:
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
     sha256 = hashlib.sha256(data).hexdigest()
     t, centre = tables.bank_file, reader.policy.centre
     with reader.db.read() as conn:
         seen = conn.execute(sa.select(t.c.bank_file_no, t.c.state).where(t.c.centre == centre, t.c.sha256 == sha256)).one_or_none()
-    if seen is not None and seen.state != "blocked":
+    if seen is not None and seen.state == "booked":
         result.duplicates += 1
         _take_away(path)
         return
@@ -386,10 +390,10 @@ def _block(conn: Connection, reader: _Reader, number: int | None, sha256: str, n
             )
         )
     else:
-        before = conn.execute(sa.select(t.c.message).where(t.c.centre == centre, t.c.bank_file_no == number)).scalar_one()
-        if before == text:
+        before = conn.execute(sa.select(t.c.message, t.c.state).where(t.c.centre == centre, t.c.bank_file_no == number)).one()
+        if before.message == text and before.state == "blocked":
             return
-        conn.execute(sa.update(t).where(t.c.centre == centre, t.c.bank_file_no == number).values(message=text))
+        conn.execute(sa.update(t).where(t.c.centre == centre, t.c.bank_file_no == number).values(message=text, state="blocked"))
     _finding(conn, reader, code, name, f"没有入账：{text}", "与银行核对后请其重送；相关付款仍为未决，可发 BDC110 查询，不会重复付款。")
 
 
@@ -416,12 +420,24 @@ def _finding(conn: Connection, reader: _Reader, code: str, name: str, what: str,
 
 def _take_away(path: Path) -> None:
     """Move a file that is booked out of the way, never over another one."""
-    folder = path.parent / "taken"
-    folder.mkdir(exist_ok=True)
-    target = folder / path.name
-    number = 1
-    while target.exists():
-        number += 1
-        target = folder / f"{path.name}.{number}"
-    os.rename(path, target)
-    sync_folder(path.parent)
+    try:
+        folder = path.parent / "taken"
+        folder.mkdir(exist_ok=True)
+        target = folder / path.name
+        number = 1
+        while target.exists():
+            number += 1
+            target = folder / f"{path.name}.{number}"
+        os.rename(path, target)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> TransientError:
+    return TransientError(
+        "RESULT-DISK",
+        f"银行文件 {path.name} 不能读取或移动（系统错误 {error.errno}）。",
+        "已入账的文件不会重复入账；其余文件留在原处。",
+        "检查 results 目录的磁盘和权限后重试，系统从中断处继续。",
+    )

@@ -13,8 +13,10 @@ import pytest
 import sqlalchemy as sa
 from clearing_house import OCTOBER, SEPTEMBER, House
 
+from subsidy.clearing import results
 from subsidy.clearing.batches import load_payments
 from subsidy.clearing.results import read_result
+from subsidy.errors import TransientError
 from subsidy.ledger import tables, verify
 
 NewHouse = Callable[..., House]
@@ -241,6 +243,48 @@ def test_same_file_again_changes_nothing(house: House) -> None:
     assert sorted(p.name for p in (house.results / "taken").iterdir()) == sorted(
         [path.name, f"{path.name}.2", f"BDC107_RSP_{house.policy.code}{batch.send_no}_001.TXT"]
     )
+
+
+def test_blocked_file_that_was_superseded_is_judged_again(house: House) -> None:
+    sent(house)
+    (batch,) = house.batches("2026-09")
+    path = house.answer(batch, edit=total(count="3"))
+    wrong = path.read_bytes()
+    house.read(READ)
+    house.answer(batch)
+    house.read(READ)
+    path.write_bytes(wrong)
+    assert house.read(READ).blocked == 1
+    assert [state for _, state in bank_files(house)] == ["blocked", "booked"]
+
+
+def test_crash_after_booking_and_before_moving_the_file(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent(house)
+    path = house.answer(house.batches("2026-09")[0])
+    with monkeypatch.context() as patched:
+        patched.setattr(results, "_take_away", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                house.read(READ)
+    again = house.read(READ)
+    assert (again.duplicates, again.applied.confirmed, again.booked) == (1, 2, 1)
+    assert not path.exists()
+    assert verify.verify(house.db, house.centre) == []
+
+
+def test_disk_trouble_while_reading(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent(house)
+    house.answer(house.batches("2026-09")[0])
+
+    def broken(*_: Any) -> None:
+        raise OSError(30, "read-only")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(results.os, "rename", broken)
+        with pytest.raises(TransientError, match="RESULT-DISK"):
+            house.read(READ)
+    house.read(READ)
+    assert house.states() == ["confirmed", "confirmed"]
 
 
 def test_same_answers_in_other_bytes_change_no_payment(house: House) -> None:
