@@ -80,6 +80,13 @@ def check_block(
         if column.kind == "fen":
             totals[column.code], unread[column.code] = parsed.total, parsed.unread
         faults.found += [(code, at, column.code, words) for code, at, words in parsed.faults]
+        refused = np.array([row for _, row, c in block.cells if c == column.code], np.int64)
+        if len(refused):
+            # Such a cell is empty here, which is not what was sent.
+            faults.found = [
+                (f[0], np.setdiff1d(f[1], refused), f[2], f[3]) if (f[0], f[2]) == ("FIELD-EMPTY", column.code) else f for f in faults.found
+            ]
+            unread[column.code] = unread.get(column.code, 0) + len(refused)
     for code, row, column_code in block.cells:
         faults.add(code, np.array([row]), column_code)
     if block.rows:

@@ -111,7 +111,9 @@ def _visible(workbook: bytes) -> None:
         tag = element.tag.rpartition("}")[2]
         if tag == "sheet" and element.get("state", "visible") != "visible":
             raise refuse("XLSX-HIDDEN")
-        if tag in ("externalReference", "definedName"):
+        # Excel names filters and print areas by itself; any other name is a formula that a person wrote.
+        plain = str(element.get("name", "")).startswith("_xlnm.") and "[" not in (element.text or "")
+        if tag == "externalReference" or (tag == "definedName" and not plain):
             raise refuse("XLSX-UNSAFE")
 
 
