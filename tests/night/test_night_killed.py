@@ -27,7 +27,7 @@ from subsidy.night import api
 from subsidy.settings import Settings
 
 CENTRE = "zhoushan"
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
 
 class Killer:
