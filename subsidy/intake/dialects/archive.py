@@ -85,7 +85,7 @@ class Archive:
             mode = info.external_attr >> 16
             if info.flag_bits & 0x41:
                 raise refuse("ARCHIVE-ENCRYPTED")
-            if info.is_dir() or (mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG)) or not (
+            if info.filename.endswith("/") or (mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG)) or not (
                 self._folders or plain_name(info.orig_filename)
             ):
                 raise refuse("ARCHIVE-ENTRY")
