@@ -129,10 +129,10 @@ def _ours(conn: Connection, centre: str, table: pa.Table, amount: pa.Array, day:
         sa.select(p.c.payee_account).where(p.c.centre == centre, among(conn, p.c.payee_account, pc.unique(account.filter(refunds)))),
     )
     names = {}
-    for row in conn.execute(sa.select(b.c.send_no, b.c.bank_batch_no).where(b.c.centre == centre, b.c.direction != "net")):
-        names[row.send_no] = row.send_no
-        if row.bank_batch_no:
-            names[row.bank_batch_no] = row.send_no
+    for row in conn.execute(sa.select(b.c.send_no, b.c.bank_batch_no, b.c.file_name).where(b.c.centre == centre, b.c.direction != "net")):
+        for name in (row.send_no, row.bank_batch_no, row.file_name.rsplit(".", 1)[0]):
+            if name:
+                names[name] = row.send_no
     tokens = pc.extract_regex(text, r"(?:^|[^0-9A-Za-z])(?P<no>\d{20})(?:$|[^0-9A-Za-z])").field("no")
     sends = pc.fill_null(tokens, "").to_pylist()
     short = sorted((name for name, send in names.items() if name != send), key=len, reverse=True)

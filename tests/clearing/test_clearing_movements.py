@@ -193,13 +193,13 @@ def test_overlapping_statements_book_once(house: House) -> None:
     assert moved(house) == [("debit", -30000, NUMBER[1]), ("debit", -30100, NUMBER[2]), ("return", 30000, NUMBER[1])]
 
 
-@pytest.mark.parametrize("by", ["send number", "bank batch number"])
+@pytest.mark.parametrize("by", ["send number", "bank batch number", "file name"])
 def test_batch_moved_as_one_sum(house: House, by: str) -> None:
     sent(house)
     (batch,) = house.batches("2026-09")
     house.answer(batch)
     house.read(DAY)
-    name = batch.send_no if by == "send number" else "B000001"
+    name = {"send number": batch.send_no, "bank batch number": "B000001", "file name": batch.file_name[:-4]}[by]
     house.statement([{"host_serial": "D1", "account": "内部户", "amount": -60100, "summary": f"批量付款 {name}"}], DAY)
     assert house.read(DAY).movements == {"debit": 1}
     assert classes(house) == []
