@@ -66,10 +66,11 @@ def transactions(count: int) -> tuple[pa.Table, pa.Array]:
     at = np.arange(count)
     account = at % loans
     instalment = at // loans + 1
-    principal = rng.integers(10_000_000, 100_000_000, count)
+    # Balances follow each other: every account repays the same principal each month.
+    repaid = rng.integers(50_000, 200_000, loans)[account]
+    principal = rng.integers(10_000_000, 100_000_000, loans)[account] - repaid * (instalment - 1)
     rate = rng.choice(np.array([30_500, 33_000, 35_000, 39_000, 41_000, 49_000]), count)
     interest = (principal * rate + 6_000_000) // 12_000_000
-    repaid = rng.integers(50_000, 200_000, count)
     months = np.datetime64("2025-10") + instalment.astype("m8[M]")
     due = months.astype("M8[D]") + rng.integers(0, 28, loans)[account]
     before = (months - 1).astype("M8[D]") + rng.integers(0, 1, 1) + (due - months.astype("M8[D]"))

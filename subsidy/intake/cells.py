@@ -21,6 +21,8 @@ from subsidy.facts.hashing import string_buffers
 from subsidy.facts.schema import ARROW, Column
 from subsidy.intake import checkdigits
 from subsidy.intake.codelists import CODE_LISTS
+from subsidy.intake.days import NONE as _BAD_DAY
+from subsidy.intake.days import days_of
 from subsidy.intake.profile import Profile, Units
 from subsidy.money import Parsed, parse_fen_column, parse_rate_column, parse_yuan_column
 
@@ -58,26 +60,6 @@ NOT_NEGATIVE = frozenset(
 POSITIVE = frozenset(("TXBJ", "HTDKJE", "DKFFE"))
 #: Rates that may be zero: rows without interest carry none.
 ZERO_RATE = frozenset(("ZXLL",))
-
-_EPOCH = np.datetime64("1970-01-01", "D")
-_FIRST_DAY = 19_000_101
-_BAD_DAY = np.int32(-(2**31))
-
-
-def _day_table() -> NDArray[np.int32]:
-    """Days since 1970 by yyyymmdd - 19000101, for every day of 1900..2099; `_BAD_DAY` where there is no such day."""
-    table = np.full(20_991_231 - _FIRST_DAY + 1, _BAD_DAY, np.int32)
-    days = np.arange(np.datetime64("1900-01-01"), np.datetime64("2100-01-01"))
-    years = days.astype("M8[Y]")
-    months = days.astype("M8[M]")
-    month = (months - years.astype("M8[M]")).astype(int) + 1
-    number = (years.astype(int) + 1970) * 10_000 + month * 100 + (days - months.astype("M8[D]")).astype(int) + 1
-    table[number - _FIRST_DAY] = (days - _EPOCH).astype(np.int32)
-    return table
-
-
-_DAYS = _day_table()
-
 
 def parse(column: Column, text: pa.Array, profile: Profile) -> Cells:
     """Parse one column of a table by its dictionary kind, the profile's units and code maps."""
@@ -278,9 +260,7 @@ def _days(text: pa.Array, units: Units) -> NDArray[np.int32]:
         dashed = (block[:, 4] == ord("-")) & (block[:, 7] == ord("-"))
         block = block[:, (0, 1, 2, 3, 5, 6, 8, 9)]
     number, digits = eight_digits(np.ascontiguousarray(block).view(np.uint64).reshape(-1))
-    index = number.astype(np.int64) - _FIRST_DAY
-    inside = digits & dashed & (index >= 0) & (index < len(_DAYS))
-    found = np.where(inside, _DAYS[np.where(inside, index, 0)], _BAD_DAY)
+    found = np.where(digits & dashed, days_of(number.astype(np.int64)), _BAD_DAY)
     if at is None:
         return found
     result[at] = found

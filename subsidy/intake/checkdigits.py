@@ -15,6 +15,7 @@ from stdnum import luhn
 from stdnum.iso7064 import mod_11_2, mod_11_10
 
 from subsidy.facts.hashing import string_buffers
+from subsidy.intake.days import NONE, days_of
 
 #: GB/T 2260 provinces in use, and Hong Kong, Macau, Taiwan.
 _PROVINCES = frozenset(
@@ -75,8 +76,7 @@ def identity_numbers_ok(numbers: pa.Array) -> NDArray[np.bool_]:
     year = digits[:, 6] * 1000 + digits[:, 7] * 100 + digits[:, 8] * 10 + digits[:, 9]
     month = digits[:, 10] * 10 + digits[:, 11]
     day = digits[:, 12] * 10 + digits[:, 13]
-    # Days 29 to 31 depend on the month: leave them to the calendar.
-    ok[at] = sure & (year >= 1850) & (year <= 2099) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 28)
+    ok[at] = sure & (days_of((year * 10_000 + month * 100 + day).astype(np.int64)) != NONE)
     return ok
 
 

@@ -22,7 +22,9 @@ def compare(name: str, rows: pa.Table, others: Sequence[pa.Table], context: Cont
 
     `others` are facts of the other table from the same file; what was known before is asked of `context`.
     """
-    rows = rows.filter(pc.and_(pc.invert(rows["withdrawn"]), pc.equal(rows["file_no"], file_no)))
+    mine = ~rows["withdrawn"].to_numpy() & (rows["file_no"].to_numpy() == file_no)
+    if not mine.all():
+        rows = rows.filter(pa.array(mine))
     if not rows.num_rows:
         return
     other = "contract" if name == "agreement" else "agreement"

@@ -188,6 +188,7 @@ class _Reading:
                 if len(quarantined) > profile.limits.quarantined_rows:
                     raise refuse("FILE-BAD-ROWS", table=spec.table.code, limit=profile.limits.quarantined_rows)
                 self._note(checked.findings)
+                self.unlisted += checked.unlisted
                 incoming.add(self._placed(checked.rows).select(incoming.schema.names))
             self._control(sheet, counts.rows_in, totals, unread)
             booking = self._booked(spec, incoming, quarantined)
@@ -277,9 +278,9 @@ class _Reading:
             quarantined.append(QuarantineRow(table.name, line, raw, found.code, "", "", found.what, found.todo, key))
         if len(quarantined) > profile.limits.quarantined_rows:
             raise refuse("FILE-BAD-ROWS", table=table.code, limit=profile.limits.quarantined_rows)
-        self._note(self._place(finding("KEY-DUPLICATE", table=table.code, line_no=line)) for line in sorted(booking.duplicates))
-        self._note(self._place(finding("ROW-OLDER", table=table.code, line_no=line)) for line in sorted(booking.older))
-        self._note(self._place(finding("ROW-BALANCE", table=table.code, line_no=line, field="SYBJ")) for line in booking.unbalanced)
+        self._note_lines("KEY-DUPLICATE", table.code, booking.duplicates)
+        self._note_lines("ROW-OLDER", table.code, booking.older)
+        self._note_lines("ROW-BALANCE", table.code, booking.unbalanced, "SYBJ")
         if booking.unsure:
             unread = sum(q.key is None for q in quarantined)
             self._note([self._place(finding("WITHDRAWAL-UNSURE", table=table.code, count=unread, absent=booking.unsure))])
@@ -388,6 +389,14 @@ class _Reading:
                 self.findings.append(one)
             else:
                 self.unlisted += 1
+
+    def _note_lines(self, code: str, table: str, lines: list[int], field: str = "") -> None:
+        """The same finding for many lines; made only as far as they are listed."""
+        assert self.profile is not None
+        room = max(0, self.profile.limits.findings_listed - len(self.findings))
+        listed = sorted(lines)[:room]
+        self._note(self._place(finding(code, table=table, line_no=line, field=field)) for line in listed)
+        self.unlisted += len(lines) - len(listed)
 
     def result(self, digests: dict[str, str]) -> Intake:
         """What was found, as a value."""

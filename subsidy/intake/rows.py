@@ -43,6 +43,7 @@ class Checked:
     findings: list[Finding]
     totals: dict[str, int]
     unread: dict[str, int]
+    unlisted: int  # findings about rows that are not set aside, beyond what a file lists
 
 
 @dataclass(slots=True)
@@ -92,7 +93,7 @@ def check_block(
     if block.rows:
         _RULES[table.name](_Typed(typed, block.rows), faults, profile.checks, business_date, profile)
     typed["bucket"] = _buckets(table, typed, lineage, faults)
-    return _judge(block, table, typed, faults, totals, unread, file_name, file_no, accept)
+    return _judge(block, table, typed, faults, totals, unread, file_name, file_no, accept, profile.limits.findings_listed)
 
 
 def _buckets(table: FactTable, typed: dict[str, pa.Array], lineage: Lineage, faults: _Faults) -> pa.Array:
@@ -119,17 +120,22 @@ def _buckets(table: FactTable, typed: dict[str, pa.Array], lineage: Lineage, fau
 
 def _judge(
     block: Block, table: FactTable, typed: dict[str, pa.Array], faults: _Faults, totals: dict[str, int], unread: dict[str, int],
-    file_name: str, file_no: int, accept: frozenset[str],
+    file_name: str, file_no: int, accept: frozenset[str], listed: int,
 ) -> Checked:
     rows = pa.table({**typed, "line_no": pa.array(block.line_nos.astype(np.int32))})
     quarantined: list[QuarantineRow] = []
     findings: list[Finding] = []
     first: dict[int, Finding] = {}
+    unlisted = 0
     for code, at, column_code, words in faults.found:
         if code in accept:
             continue
         column = next((c for c in table.columns if c.code == column_code), None)
-        for row in at.tolist():
+        rows_named = at.tolist()
+        if FAULTS[code].severity != "error":
+            unlisted += max(0, len(rows_named) - listed)
+            rows_named = rows_named[:listed]
+        for row in rows_named:
             found = finding(
                 code, file_no=file_no, file_name=file_name, table=table.code, line_no=int(block.line_nos[row]), field=column_code,
                 value=shown(block, column, row), **{k: v[row] if isinstance(v, dict) else v for k, v in words.items()},
@@ -159,7 +165,7 @@ def _judge(
     for c in table.columns:
         if c.kind == "fen" and c.code in block.columns:
             unread[c.code] += len(block.broken)
-    return Checked(rows, block.rows + len(block.broken), quarantined, findings, totals, unread)
+    return Checked(rows, block.rows + len(block.broken), quarantined, findings, totals, unread, unlisted)
 
 
 def _only_soft(row: int, faults: _Faults) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +25,11 @@ def column_names(spec: TableSpec, after_last: bool) -> list[str]:
     return [*names, _SURPLUS] if after_last else names
 
 
-def read_csv(data: bytes, names: Sequence[str], wanted: Sequence[str], separator: str, quoted: bool = False) -> pa.Table:
-    """Parse clean UTF-8 lines: every column text, empty stays empty. ArrowInvalid when a line has another number of fields."""
+def read_csv(
+    data: bytes, names: Sequence[str], wanted: Sequence[str], separator: str, quoted: bool = False, verify: bool = False
+) -> pa.Table:
+    """Parse clean UTF-8 lines: every column text, empty stays empty. ArrowInvalid when a line has another number of fields, or with
+    `verify` when a column is not UTF-8."""
     return pacsv.read_csv(
         pa.BufferReader(data),
         read_options=pacsv.ReadOptions(column_names=list(names), use_threads=False, block_size=_PARSED),
@@ -35,22 +38,32 @@ def read_csv(data: bytes, names: Sequence[str], wanted: Sequence[str], separator
             newlines_in_values=quoted, ignore_empty_lines=False,
         ),
         convert_options=pacsv.ConvertOptions(
-            check_utf8=False, column_types=dict.fromkeys(names, pa.string()), include_columns=list(wanted), strings_can_be_null=False,
+            check_utf8=verify, column_types=dict.fromkeys(names, pa.string()), include_columns=list(wanted), strings_can_be_null=False,
             null_values=[], quoted_strings_can_be_null=False,
         ),
     )
 
 
-def cut(utf8: bytes, original: bytes, first_line: int, names: list[str], wanted: list[str], separator: str) -> Block:
-    """Cut unquoted lines. `utf8` are the decoded lines, `original` the same lines as they came, from line `first_line`."""
+def cut(
+    utf8: bytes, original: bytes, first_line: int, names: list[str], wanted: list[str], separator: str,
+    verify: Callable[[bytes], object] | None = None,
+) -> Block:
+    """Cut unquoted lines. `utf8` are the decoded lines, `original` the same lines as they came, from line `first_line`.
+
+    `verify` is given when nobody has looked yet whether `utf8` is UTF-8: it refuses bytes that are not. Asked only when pyarrow, which
+    looks at every column it makes, does not like the lines.
+    """
     if b"\r" in utf8:
         utf8 = utf8.replace(b"\r\n", b"\n")
     surplus = names[-1] == _SURPLUS
     if not _strange(utf8, separator):
         try:
-            return _block(read_csv(utf8, names, [*wanted, _SURPLUS] if surplus else wanted, separator), wanted, original, first_line)
+            table = read_csv(utf8, names, [*wanted, _SURPLUS] if surplus else wanted, separator, verify=verify is not None)
+            return _block(table, wanted, original, first_line)
         except pa.ArrowInvalid:
             pass
+    if verify is not None:
+        verify(original)
     return _line_by_line(utf8, original, first_line, names, wanted, separator, surplus)
 
 
