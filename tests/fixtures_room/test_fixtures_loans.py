@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, timedelta
+from fractions import Fraction
 from itertools import pairwise
 
 import pytest
@@ -67,7 +68,10 @@ def test_parts_and_prepayments_add_up_too(subject: Loan, share: int, late: int, 
     assert len(two) == 2 and two[0]["YWLSH"] < two[1]["YWLSH"]
     for code in ("JXBJ", "BJJE", "LXJE"):
         assert two[0][code] + two[1][code] == whole[code]
-    assert two[1]["DKYWMXLX"] == ("04" if late else "02") and (two[1]["FXJE"] > 0) == (late > 0 and two[1]["BJJE"] > 1_000)
+    penalty = Fraction(two[1]["BJJE"] * two[1]["ZXLL"] * 3 * late, 2 * 360 * 1_000_000)
+    assert two[1]["DKYWMXLX"] == ("04" if late else "02")
+    assert two[1]["FXJE"] == int(penalty + Fraction(1, 2))
+    assert two[0]["FXJE"] == 0
 
 
 @given(loans())
