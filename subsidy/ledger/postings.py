@@ -24,6 +24,7 @@ from subsidy.ledger.bulk import among, read_arrow
 from subsidy.ledger.journal import ENTRIES, Block, RunRef
 from subsidy.ledger.payments import book_collected, book_confirmed, book_failed, book_net, book_returned
 from subsidy.ledger.write_offs import give_way, take_again
+from subsidy.money.amounts import format_yuan
 from subsidy.policy.model import ChartOfAccounts
 
 #: Serial number and rule version of the posting that carries the open receivable of TX04.
@@ -185,34 +186,31 @@ def opening_findings(before: pa.Table, now: pa.Table) -> list[Finding]:
     """Findings for lines that the old system settled and that come out differently now: for a person, never posted.
 
     `before`, `now`: lines (schema `LINES`) of the same agreements as stored last and as assessed now."""
-    figures = []
-    for lines in (before, now):
-        opening = lines.filter(pc.equal(lines["outcome"], "opening")).select([*LINE_KEY, "figure_fen", "file_no", "line_no"])
-        figures.append({tuple(row[n] for n in LINE_KEY): row for row in opening.to_pylist()})
-    known = set(before["agreement_no"].to_pylist())
+    settled = [lines.filter(pc.equal(lines["outcome"], "opening")).select([*LINE_KEY, "figure_fen", "file_no", "line_no"])
+               for lines in (before, now)]  # fmt: skip
+    if not settled[0].num_rows and not settled[1].num_rows:
+        return []
+    both = settled[1].join(settled[0], list(LINE_KEY), join_type="full outer", right_suffix="_before")
+    same = pc.fill_null(pc.equal(both["figure_fen"], both["figure_fen_before"]), False)
+    met_before = pc.is_in(both["agreement_no"], value_set=pc.unique(before["agreement_no"]))
+    changed = both.filter(pc.and_(met_before, pc.invert(same))).sort_by([(name, "ascending") for name in LINE_KEY])
     found = []
-    for key in sorted(figures[0].keys() | figures[1].keys()):
-        old, new = figures[0].get(key), figures[1].get(key)
-        if key[0] not in known or (old and new and old["figure_fen"] == new["figure_fen"]):
-            continue
-        at = new or old
-        assert at is not None
+    for row in changed.to_pylist():
+        suffix = "" if row["figure_fen"] is not None else "_before"
         found.append(
             Finding(
                 "OPENING-CHANGED", "warning",
-                f"上线前已由旧系统结算的明细发生变化：原 {_yuan(old)}，现 {_yuan(new)}。",
+                f"上线前已由旧系统结算的明细发生变化：原 {_yuan(row['figure_fen_before'])}，现 {_yuan(row['figure_fen'])}。",
                 "系统不会自动补差或追回；由经办人与旧系统核对后决定。",
-                file_no=at["file_no"], line_no=at["line_no"], agreement_no=key[0], account_no="", serial_no=key[2],
+                file_no=row[f"file_no{suffix}"], line_no=row[f"line_no{suffix}"], agreement_no=row["agreement_no"], account_no="",
+                serial_no=row["serial_no"],
             )
         )  # fmt: skip
     return found
 
 
-def _yuan(line: dict[str, Any] | None) -> str:
-    if line is None:
-        return "无"
-    fen = line["figure_fen"]
-    return f"{'-' if fen < 0 else ''}{abs(fen) // 100}.{abs(fen) % 100:02d} 元"
+def _yuan(fen: int | None) -> str:
+    return "无" if fen is None else f"{format_yuan(fen)} 元"
 
 
 def _refuse_past(conn: Connection, run: RunRef) -> None:

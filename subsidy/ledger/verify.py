@@ -25,6 +25,8 @@ from subsidy.ledger.verify_scope import Scope
 
 #: Rows of older history that a night looks at again, beside what it touched.
 ROLLING_ROWS = 10_000
+#: Newest human acts that a night looks at, and as many older ones.
+ROLLING_ACTS = 2_000
 #: Agreements of a list that are looked at together.
 _CHUNK = 20_000
 

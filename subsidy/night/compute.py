@@ -14,6 +14,7 @@ from subsidy.entitlement.verification import REASONS as VERIFY_REASONS
 from subsidy.entitlement.verification import verify_contracts
 from subsidy.errors import Finding
 from subsidy.facts.store import Segment
+from subsidy.ledger.postings import opening_findings
 from subsidy.night import claims, context, line_store, manifest, register, second, touched
 from subsidy.night.context import Context
 from subsidy.night.touched import Group
@@ -38,10 +39,12 @@ def compute(ctx: Context, token: int) -> dict[str, Any]:
         agreements = group.facts["agreement"]["agreement_no"].combine_chunks()
         counts["agreements"] += len(agreements)
         old = line_store.known_lines(ctx.store, sees.before, group.buckets)
-        fresh, tally = line_store.difference(old.filter(pc.is_in(old["agreement_no"], value_set=agreements)), assessment.lines)
+        old = old.filter(pc.is_in(old["agreement_no"], value_set=agreements))
+        fresh, tally = line_store.difference(old, assessment.lines)
         for name, value in tally.items():
             counts[name] += value
         findings.extend(assessment.findings)
+        findings.extend(opening_findings(old, assessment.lines))
         unverified = _unverified(group, ctx)
         counts["unverified"] += len(unverified)
         findings.extend(unverified)

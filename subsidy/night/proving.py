@@ -1,4 +1,5 @@
-"""Verify: prove the invariants over what the run touched and a rolling part of the rest (handbook section 8)."""
+"""Verify: prove the invariants over what the run touched and a rolling part of the rest (handbook section 8), and the chain of human
+acts the same way."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ def verify(ctx: Context, token: int) -> dict[str, Any]:
     if done is not None and not done["broken"]:
         return done
     found = proofs.verify(ctx.db, ctx.centre, run_no=ctx.run.run_no)
+    found += proofs.verify_audit(ctx.db, proofs.ROLLING_ACTS, ctx.run.business_date.toordinal())
     result = {"broken": len(found)}
     with ctx.db.transaction(ctx.centre, token) as conn:
         register.add_findings(ctx.db, conn, ctx.run, "verify", found)
