@@ -76,20 +76,17 @@ def _counted(conn: Connection, settings: Settings, centre: str, period: str) -> 
 
 def _states(conn: Connection, centre: str, period: str) -> dict[str, tuple[int, int]]:
     p, b, e = tables.payment, tables.batch, tables.payment_event
-    last = (
-        sa.select(e.c.payment_no, sa.func.max(e.c.event_no).label("event_no"))
-        .join(p, sa.and_(p.c.centre == e.c.centre, p.c.payment_no == e.c.payment_no))
-        .join(b, sa.and_(b.c.centre == p.c.centre, b.c.batch_no == p.c.batch_no))
-        .where(e.c.centre == centre, b.c.period == period, b.c.direction == "out")
-        .group_by(e.c.payment_no)
+    newest = sa.func.row_number().over(partition_by=p.c.payment_no, order_by=e.c.event_no.desc())
+    events = (
+        sa.select(e.c.state, p.c.amount_fen, newest.label("age"))
+        .select_from(b)
+        .join(p, sa.and_(p.c.centre == b.c.centre, p.c.batch_no == b.c.batch_no))
+        .join(e, sa.and_(e.c.centre == p.c.centre, e.c.payment_no == p.c.payment_no))
+        .where(b.c.centre == centre, b.c.period == period, b.c.direction == "out")
         .subquery()
     )
     rows = conn.execute(
-        sa.select(e.c.state, sa.func.count(), sa.func.sum(p.c.amount_fen))
-        .join(last, last.c.event_no == e.c.event_no)
-        .join(p, sa.and_(p.c.centre == e.c.centre, p.c.payment_no == e.c.payment_no))
-        .where(e.c.centre == centre)
-        .group_by(e.c.state)
+        sa.select(events.c.state, sa.func.count(), sa.func.sum(events.c.amount_fen)).where(events.c.age == 1).group_by(events.c.state)
     )
     return {str(state): (int(n), int(fen)) for state, n, fen in rows}
 
