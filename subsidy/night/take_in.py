@@ -47,26 +47,20 @@ def take_in(ctx: Context, token: int) -> dict[str, Any]:
     for arrival in arrived(inbox, profiles, QUIET_SECONDS, clock.seconds()):
         _one(ctx, token, arrival, profiles, work)
     _sweep(ctx)
-    released = _release_asked(ctx, token, profiles)
     with ctx.db.read() as conn:
+        segments, releases = desk.release_asked(ctx, conn, _known(ctx, conn), profiles)
         missing = _missing(ctx, conn, profiles)
         totals = _totals(conn, ctx)
     with ctx.db.transaction(ctx.centre, token) as conn:
+        # What people asked to be released is booked with the step: a rerun after a kill counts the same rows.
+        manifest.add(ctx.db, conn, ctx.run, segments)
+        _persist_releases(ctx, conn, [(release, person, 0) for release, person in releases])
         register.add_findings(ctx.db, conn, ctx.run, "intake", missing)
         newest = conn.execute(sa.select(sa.func.max(tables.file.c.file_no)).where(tables.file.c.centre == ctx.centre)).scalar_one()
         r = tables.run
         conn.execute(sa.update(r).where(r.c.centre == ctx.centre, r.c.run_no == ctx.run.run_no).values(knowledge_file_no=int(newest or 0)))
-        return context.finish_step(conn, ctx.run, "take_in", {**totals, "released": released, "missing": [f.file_name for f in missing]})
-
-
-def _release_asked(ctx: Context, token: int, profiles: Profiles) -> int:
-    """Book what people asked to be released before this night; returns how many rows left quarantine so."""
-    with ctx.db.read() as conn:
-        segments, releases = desk.release_asked(ctx, conn, _known(ctx, conn), profiles)
-    with ctx.db.transaction(ctx.centre, token) as conn:
-        manifest.add(ctx.db, conn, ctx.run, segments)
-        _persist_releases(ctx, conn, [(release, person, 0) for release, person in releases])
-    return len(releases)
+        counts = {**totals, "released": len(releases), "missing": [f.file_name for f in missing]}
+        return context.finish_step(conn, ctx.run, "take_in", counts)
 
 
 def _persist_releases(ctx: Context, conn: Connection, releases: Sequence[tuple[Release, str, int]]) -> None:
