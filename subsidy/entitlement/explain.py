@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from subsidy.calendar import date_of
 from subsidy.entitlement.codes import REASONS
-from subsidy.entitlement.columns import NO_DAY, array_of
+from subsidy.entitlement.columns import FAR, NO_DAY, array_of
 from subsidy.entitlement.engine import Working, lines_of, work
 from subsidy.entitlement.gates import GateFacts, gate_value
 from subsidy.entitlement.rates import SERIES
@@ -415,11 +415,7 @@ class _Row:
         if self.rule is None or not decisions.asked[self.row]:
             return "", Section("gate", "关口", ())
         if number < 0:
-            day = int(decisions.cured_on[self.row])
-            cured = f"{date_of(day)} 恢复" if day != NO_DAY else ""
-            source = source_text(self.rule.suspension.source) if self.rule.suspension else ""
-            after = "补发" if self.rule.suspension and self.rule.suspension.after_cure == "pay" else "不补发"
-            return "", Section("gate", "关口", (Item("暂停已解除", f"{cured}，暂停期间的贴息按规定{after}，不再逐条判断", source),))
+            return "", Section("gate", "关口", (Item("没有命中", REASONS.get(self.line["reason"], self.line["reason"])),))
         gate = self.rule.gates[number]
         facts = GateFacts(self.working.sight, np.array([self.row]))
         items = [Item(f"第 {number + 1} 条命中", gate_text(gate), source_text(gate.source))]
@@ -430,7 +426,19 @@ class _Row:
         if status >= 0:
             at = int(self.working.sight.statuses.source[status])
             items.append(Item("状态日期", str(self._fact("status", at, "as_of")), self._place("status", at)))
+        day, suspension = int(decisions.cured_on[self.row]), self.rule.suspension
+        if day == FAR:
+            begun = [b for b in self._begun() if b <= self.line["due_on"]]
+            items.append(Item("暂停", f"{max(begun, default='')} 起，尚未解除", source_text(suspension.source) if suspension else ""))
+        elif day != NO_DAY:
+            after = "" if suspension is None else "，暂停期间的贴息按规定" + ("补付" if suspension.after_cure == "pay" else "不再补付")
+            items.append(Item("暂停已解除", f"{date_of(day)} 恢复{after}", source_text(suspension.source) if suspension else ""))
         return gate.text, Section("gate", "关口", tuple(items))
+
+    def _begun(self) -> list[date]:
+        """First days of the loan's suspensions."""
+        episodes = self.working.decisions.episodes
+        return [date_of(day) for day in episodes.begin[episodes.loan == self.loan]]
 
     def _limits(self) -> Section:
         limited, row, rule = self.working.limited, self.row, self.rule

@@ -14,6 +14,7 @@ from subsidy.entitlement.columns import FAR, NO_DAY, Bool, Index, Int32, UInt8
 from subsidy.entitlement.gates import GateFacts, Sight, first_match
 from subsidy.entitlement.suspension import Episodes, suspend
 from subsidy.entitlement.versions import Version, each
+from subsidy.policy.model import RuleVersion
 
 OUTCOMES = ("pay", "hold", "forfeit", "stop", "reversed", "quarantined", "opening", "clawback")
 PAY, HOLD, FORFEIT, STOP, REVERSED, QUARANTINED, OPENING, CLAWBACK = range(8)
@@ -37,7 +38,8 @@ class ReasonTable:
 @dataclass(frozen=True, slots=True)
 class Decisions:
     """Per row: what gates and suspension decide, its reason (number in `reasons`), the position of the gate that matched (-1: none was
-    asked), and the day of cure that released it (NO_DAY, or FAR). `clawed` rows are in a clawback range; `asked` were asked of gates."""
+    asked), and the day of cure that released it (NO_DAY, or FAR). `clawed` rows are in a clawback range; `asked` were asked of gates;
+    `stops` met a stop gate, also those that a cure forfeits."""
 
     outcome: UInt8
     reason: npt.NDArray[np.int16]
@@ -46,13 +48,9 @@ class Decisions:
     clawed: Bool
     asked: Bool
     opening: Bool
+    stops: Bool
     reasons: ReasonTable
     episodes: Episodes
-
-    @property
-    def stops(self) -> Bool:
-        """Rows that met a stop gate."""
-        return np.asarray(self.asked & (self.outcome == STOP))
 
 
 def decide(book: Book, sight: Sight, changes: Changes, version: Version) -> Decisions:
@@ -61,23 +59,16 @@ def decide(book: Book, sight: Sight, changes: Changes, version: Version) -> Deci
     opening = rows.accrual_to < day_number(book.policy.go_live)
     asked = ~rows.reversed & (rows.problem == 0) & ~opening
     episodes, cured_on = suspend(book, sight, changes, version, asked)
-    outcome = np.full(len(rows), HOLD, np.uint8)
+    outcome, stops = np.full(len(rows), HOLD, np.uint8), np.zeros(len(rows), bool)
     reason, gate = np.zeros(len(rows), np.int16), np.full(len(rows), -1, np.int16)
     reasons = ReasonTable()
     for rule, at in each(book, version, asked):
-        if rule.suspension is not None and sight.cured[at].any():
-            safe = sight.verified[at] & ~sight.duplicate[rows.loan[at]] & ~sight.opening_missing[rows.loan[at]]
-            forfeits = rule.suspension.after_cure == "forfeit"
-            released = sight.cured[at] & (safe | forfeits)
-            freed = at[released]
-            late = np.zeros(len(freed), bool)
-            if rule.back_pay_months is not None:
-                late = add_months(rows.accrual_to[freed].astype(np.int64), rule.back_pay_months) < cured_on[freed]
-            outcome[freed] = np.where(forfeits | late, FORFEIT, PAY)
-            reason[freed] = np.where(forfeits, reasons.number("SUSPENSION-FORFEIT"), np.where(late, reasons.number("BACK-PAY"), 0))
-            at = at[~released]
         if not len(at):
             continue
+        released = at[:0]
+        if rule.suspension is not None:
+            released = at[sight.cured[at]]
+            sight.suspended[released] = False  # the gate of the suspension has cleared, the others have not
         match = first_match(rule.gates, GateFacts(sight, at), len(at))
         # A table whose last row is conditional is refused when it is loaded; a row that no gate takes is held.
         of_gate = np.array([*(OUTCOMES.index(g.outcome) for g in rule.gates), HOLD], np.uint8)
@@ -86,7 +77,23 @@ def decide(book: Book, sight: Sight, changes: Changes, version: Version) -> Deci
         )
         to: Index | slice = slice(None) if len(at) == len(rows) else at
         gate[to], outcome[to], reason[to] = match, of_gate[match], why[match]
-    return Decisions(outcome, reason, gate, cured_on, _clawed(book, changes), asked, opening, reasons, episodes)
+        if STOP in of_gate:
+            stops[to] = outcome[to] == STOP
+        if len(released):
+            lost, reason_code = _lost_by_cure(rule, released, rows.accrual_to[released], cured_on[released], outcome[released])
+            outcome[lost], reason[lost] = FORFEIT, reasons.number(reason_code)
+    return Decisions(outcome, reason, gate, cured_on, _clawed(book, changes), asked, opening, stops, reasons, episodes)
+
+
+def _lost_by_cure(rule: RuleVersion, at: Index, accrual_to: Int32, cured_on: Int32, outcome: UInt8) -> tuple[Index, str]:
+    """Rows of a suspended period that its cure forfeits: all of them where the centre says so, else those too old to be paid later."""
+    assert rule.suspension is not None
+    if rule.suspension.after_cure == "forfeit":
+        return at[outcome != FORFEIT], "SUSPENSION-FORFEIT"
+    if rule.back_pay_months is None:
+        return at[:0], "BACK-PAY"
+    late = add_months(accrual_to.astype(np.int64), rule.back_pay_months) < cured_on
+    return at[late & ((outcome == PAY) | (outcome == STOP))], "BACK-PAY"
 
 
 def _clawed(book: Book, changes: Changes) -> Bool:

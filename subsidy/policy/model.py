@@ -122,7 +122,7 @@ GATE_FACTS: dict[str, tuple[object, str]] = {
     "contribution_status": (("01", "02", "03", "04", "05", "06", "99"), "缴存状态（A.6）"),
     "contributions_lapsed": ("bool", "缴存状态不是正常"),
     "loan_status": (("normal", "overdue", "settled", "converted", "written_off"), "贷款状态"),
-    "suspended": ("bool", "该期处于暂停期间"),
+    "suspended": ("bool", "该期处于暂停期间，尚未解除"),
     "cured": ("bool", "暂停已解除（已知）"),
     "suspension_count": ("int", "截至该期的暂停次数"),
     "instalment": ("int", "期次"),

@@ -297,36 +297,36 @@ class Assessment:
             if line.outcome == "opening":
                 continue
             self._gate(line, intervals)
-            if line.outcome == "stop":
-                self.stop_day = min(self.stop_day, row["due_on"])
             if any(a <= row["accrual_to"] <= b for a, b in clawbacks):
                 line.outcome, line.reason = "clawback", "CLAWBACK"
 
     def _gate(self, line: Line, intervals: Sequence[Any]) -> None:
         row, version = line.row, line.version
         assert version is not None
+        cured: list[date] = []
         if intervals:
             line.facts["suspension_count"] = sum(i.begins_on <= row["due_on"] for i in intervals)
             covering = [i for i in intervals if i.covers(row)]
-            line.facts["suspended"] = bool(covering)
-            line.facts["cured"] = bool(covering) and all(i.cured_on is not None for i in covering)
-            if line.facts["cured"] and version.after_cure is not None:
-                self._release(line, version, max(i.cured_on for i in covering))
+            cured = [i.cured_on for i in covering if i.cured_on is not None]
+            line.facts["cured"] = bool(covering) and len(cured) == len(covering)
+            line.facts["suspended"] = bool(covering) and not (line.facts["cured"] and version.after_cure is not None)
         for test, outcome, reason in version.gates:
-            if line.outcome:
-                break
             if test(line.facts):
                 line.end(outcome, "" if outcome == "pay" else reason)
+                break
+        if line.outcome == "stop":
+            self.stop_day = min(self.stop_day, row["due_on"])
+        if line.facts["cured"] and version.after_cure is not None and line.outcome != "forfeit":
+            self._cure(line, version, max(cured))
 
     @staticmethod
-    def _release(line: Line, version: Version, cured_on: date) -> None:
-        """What the cure does to a suspended row before gates are asked; a row that may not be paid yet is left to the gates."""
+    def _cure(line: Line, version: Version, cured_on: date) -> None:
+        """What the cure takes from a row of the suspended period that the gates would not forfeit (interpretation 19)."""
         limit = version.data["back_pay_months"]
         if version.after_cure == "forfeit":
-            line.end("forfeit", "SUSPENSION-FORFEIT")
-        elif line.facts["verified"] and not line.facts["duplicate_claim"] and not line.facts["opening_missing"]:
-            late = limit is not None and add_months(line.row["accrual_to"], limit) < cured_on
-            line.end("forfeit" if late else "pay", "BACK-PAY" if late else "")
+            line.outcome, line.reason = "forfeit", "SUSPENSION-FORFEIT"
+        elif limit is not None and line.outcome != "hold" and add_months(line.row["accrual_to"], limit) < cured_on:
+            line.outcome, line.reason = "forfeit", "BACK-PAY"
 
     # --- figures ----------------------------------------------------------------------------------------------------
 

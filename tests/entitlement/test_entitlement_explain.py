@@ -166,7 +166,7 @@ def test_a_released_line_says_so() -> None:
     rows = [row(f"{k:03d}", f"2026-{k:02d}-10", f"2026-{k + 1:02d}-10", "1,458.33", "500,000", instalment=k) for k in range(1, 6)]
     known = facts(*rows, status=[status("2026-02-01", overdue_run=3), status("2026-04-20")])
     text = text_of(known, policy(rule(suspension=suspension("overdue_run >= 3"))), "001")
-    assert "暂停已解除：2026-04-20 恢复，暂停期间的贴息按规定补发" in text
+    assert "暂停已解除：2026-04-20 恢复，暂停期间的贴息按规定补付" in text
 
 
 def test_no_personal_data() -> None:

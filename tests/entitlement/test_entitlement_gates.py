@@ -216,6 +216,40 @@ def test_a_cured_row_of_an_unverified_contract_is_not_paid() -> None:
     assert {o[:2] for o in found} == {("hold", "GATE-UNVERIFIED")}
 
 
+CURED = [status("2026-03-31", overdue_run=3), status("2026-06-15")]
+
+
+LATE = ("days_late > 15", "forfeit", "LATE")
+
+
+@pytest.mark.parametrize("table", [(LATE, *SUSPENDED), (*SUSPENDED, LATE)])
+def test_a_cure_clears_the_suspension_and_no_other_gate(table: tuple[tuple[str, str, str], ...]) -> None:
+    """The row due 2026-04-10 was paid 20 days late: never paid, wherever its gate stands; the other rows of the period are released."""
+    rules = policy(rule(gates=gates(*table), suspension=suspension("overdue_run >= 3")))
+    late = [{**r, "paid_on": day("2026-04-30")} if r["serial_no"] == "003" else r for r in PERIODS]
+    found = outcomes(facts(*late, status=CURED), rules)
+    assert [o[:2] for o in found] == [("pay", ""), ("pay", ""), ("forfeit", "LATE"), *[("pay", "")] * 4]
+    before = outcomes(facts(*late, status=CURED[:1]), rules)
+    assert [o[0] for o in before] == ["pay", "pay", "forfeit" if table[0][1] == "forfeit" else "hold", *["hold"] * 4]
+
+
+@pytest.mark.parametrize(("after_cure", "expected"), [("pay", ["hold", "stop"]), ("forfeit", ["forfeit", "forfeit"])])
+def test_a_cure_undoes_no_stop(after_cure: str, expected: list[str]) -> None:
+    """The stop of a suspended row ends the agreement on its due date even where the row itself is forfeited."""
+    stopping = gates(("verified and due_on == 2026-04-10", "hold", "G"), ("overdue_total >= 6", "stop", "SIX"), *SUSPENDED)
+    rules = policy(rule(gates=stopping, suspension=suspension("overdue_run >= 3", after_cure)))
+    six = status("2026-05-05", overdue_run=4, overdue_total=6)
+    statuses = [status("2026-03-31", overdue_run=3), six, status("2026-06-15", overdue_total=6)]
+    found = outcomes(facts(*PERIODS, status=statuses), rules)
+    assert [o[0] for o in found[2:4]] == expected
+    assert [o[2] for o in found] == [fen("375.00"), fen("375.00"), 0, fen("375.00") * (after_cure == "pay"), 0, 0, 0]
+
+
+def test_cured_rows_can_be_told_apart_by_the_table() -> None:
+    rules = policy(rule(gates=gates(("cured and instalment == 4", "forfeit", "C"), *SUSPENDED), suspension=suspension("overdue_run >= 3")))
+    assert [o[0] for o in outcomes(facts(*PERIODS, status=CURED), rules)] == ["pay", "pay", "pay", "forfeit", "pay", "pay", "pay"]
+
+
 def test_clawback_zeroes_a_range_with_both_ends() -> None:
     claw = change("B1", "clawback", "2026-05-01", range_from=day("2026-02-10"), range_to=day("2026-03-10"))
     found = assess(facts(*INSTALMENTS, change=[claw]), policy()).lines.to_pylist()

@@ -116,7 +116,7 @@ def random_rule(rng: Random, number: int, effective_from: date, effective_to: da
         monthly_limit_fen=maybe(rng, 0.2, lambda: rng.randrange(1, 60000)),
         lifetime_limit_fen=maybe(rng, 0.2, lambda: rng.randrange(1, 300000)),
         months_limit=maybe(rng, 0.2, lambda: rng.randrange(1, 30)),
-        back_pay_months=maybe(rng, 0.3, lambda: rng.randrange(1, 6)),
+        back_pay_months=maybe(rng, 0.5, lambda: rng.randrange(1, 4)),
         suspension=maybe(rng, 0.5, lambda: Suspension(rng.choice(SUSPENSIONS), "", rng.choice(("pay", "forfeit")), ASSUMED)),  # type: ignore[arg-type]
         gates=tuple(gates),
         verification=Verification(("03",), ("01", "02"), 0, maybe(rng, 0.1, lambda: 1_500_000_00), ASSUMED),
