@@ -6,14 +6,18 @@ import argparse
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
 from subsidy.entitlement.explain import Difference, Explanation, changed_since, explain_agreement
-from subsidy.entitlement.periods import booked_between
+from subsidy.entitlement.periods import booked_between, nights_between
 from subsidy.errors import TerminalError
 from subsidy.facts.schema import Facts
 from subsidy.policy import CentrePolicy
 from subsidy.settings import load_settings
+
+if TYPE_CHECKING:
+    from subsidy.cli.posted import Posted
 
 DONE = 0
 
@@ -22,7 +26,7 @@ def register(subparsers: Any) -> None:
     """Add the command ``explain``."""
     about = "说明一份借款合同的贴息是怎样算出来的"
     parser = subparsers.add_parser(
-        "explain", help=about, description=f"{about}：来源文件和行号、事实、规则、利率、分段、精确分数、关口、限额。"
+        "explain", help=about, description=f"{about}：来源文件和行号、事实、规则、利率、分段、精确分数、关口、限额、入账和更正原因。"
     )
     parser.add_argument("--centre", required=True, metavar="中心", help="中心文件夹名，如 hangzhou")
     parser.add_argument("--contract", required=True, metavar="合同号", help="借款合同编号")
@@ -38,23 +42,51 @@ def _period(text: str) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the derivations of the period."""
-    from subsidy.night.lookup import load_for_contract  # the store and the ledger are opened only when asked for
+    """Print the derivations of the period, and of earlier lines that were corrected in it."""
+    from subsidy.cli.posted import posted_lines  # the store and the ledger are opened only when asked for
+    from subsidy.night.lookup import load_for_contract
 
-    facts, policy, files = load_for_contract(load_settings(), args.centre, args.contract)
-    derivations = derive(facts, policy, args.period)
-    if not derivations:
+    where = load_settings()
+    facts, policy, files = load_for_contract(where, args.centre, args.contract)
+    posted = posted_lines(where, args.centre, facts["agreement"].column("agreement_no").to_pylist())
+    told = [(e, changes, posted.get(_key(e), ())) for e, changes in derive(facts, policy, args.period)]
+    nights = nights_between(policy, args.period)
+    earlier = [(e, posted.get(_key(e), ())) for e in earlier_lines(facts, policy, args.period)]
+    corrected = [(e, postings) for e, postings in earlier if _corrected(postings, nights)]
+    if not told and not corrected:
         raise TerminalError(
             "EXPLAIN-NONE",
-            f"借款合同 {args.contract} 在期间 {args.period} 没有贴息明细行。",
+            f"借款合同 {args.contract} 在期间 {args.period} 没有贴息明细行，也没有更正以前的行。",
             "没有改动任何数据。",
             "核对合同号和期间；按季清算的中心，期间是季度最后一个月。",
         )
     if args.json:
-        print(json.dumps([_data(e, changes, files) for e, changes in derivations], ensure_ascii=False, indent=2))
-    else:
-        print("\n\n".join(_text(e, changes, files) for e, changes in derivations))
+        lines = [{**_data(e, changes, postings, files), "corrected": False} for e, changes, postings in told]
+        lines += [{**_data(e, None, postings, files), "corrected": True} for e, postings in corrected]
+        print(json.dumps(lines, ensure_ascii=False, indent=2))
+        return DONE
+    texts = [_text(e, changes, postings, files) for e, changes, postings in told]
+    texts += ["（以前期间的行，本期更正）\n" + e.text(files) + "\n" + _posted_text(postings, files) for e, postings in corrected]
+    print("\n\n".join(texts))
     return DONE
+
+
+def _key(e: Explanation) -> tuple[str, str, str]:
+    return e.agreement_no, e.account_no, e.serial_no
+
+
+def _corrected(postings: Sequence[Posted], nights: tuple[date, date] | None) -> bool:
+    """Whether the line was corrected in one of these nights (first and last)."""
+    return nights is not None and any(p.kind in ("top_up", "recovery") and nights[0] <= p.business_date <= nights[1] for p in postings)
+
+
+def earlier_lines(facts: Facts, policy: CentrePolicy, period: str) -> list[Explanation]:
+    """The derivations, as known now, of the lines that the bank booked before `period`."""
+    span = booked_between(policy, period)
+    if span is None:
+        return []
+    numbers = facts["agreement"].column("agreement_no").to_pylist()
+    return [e for number in numbers for e in explain_agreement(facts, policy, number) if e.line["booked_on"] < span[0]]
 
 
 def derive(facts: Facts, policy: CentrePolicy, period: str) -> list[tuple[Explanation, tuple[Difference, ...] | None]]:
@@ -78,8 +110,10 @@ def _last(lines: Sequence[Explanation]) -> Explanation | None:
     return lines[-1] if lines else None
 
 
-def _text(explanation: Explanation, changes: tuple[Difference, ...] | None, files: Mapping[int, str]) -> str:
-    out = [explanation.text(files), "【与上月相比】"]
+def _text(
+    explanation: Explanation, changes: tuple[Difference, ...] | None, postings: Sequence[Posted], files: Mapping[int, str]
+) -> str:
+    out = [explanation.text(files), _posted_text(postings, files), "【与上月相比】"]
     if changes is None:
         out.append("　上月没有贴息明细行")
     elif not changes:
@@ -89,8 +123,15 @@ def _text(explanation: Explanation, changes: tuple[Difference, ...] | None, file
     return "\n".join(out)
 
 
-def _data(explanation: Explanation, changes: tuple[Difference, ...] | None, files: Mapping[int, str]) -> dict[str, Any]:
-    data = explanation.data()
+def _posted_text(postings: Sequence[Posted], files: Mapping[int, str]) -> str:
+    return "\n".join(["【入账】", *(f"　{p.text(files)}" for p in postings)]) if postings else "【入账】\n　没有入账"
+
+
+def _data(
+    explanation: Explanation, changes: tuple[Difference, ...] | None, postings: Sequence[Posted], files: Mapping[int, str]
+) -> dict[str, Any]:
+    data = explanation.data(files)
     data["file_name"] = files.get(explanation.file_no, "")
+    data["posted"] = [p.data(files) for p in postings]
     data["changed"] = None if changes is None else [{"label": c.label, "before": c.before, "after": c.after} for c in changes]
     return data

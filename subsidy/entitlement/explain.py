@@ -15,16 +15,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from subsidy.calendar import date_of
+from subsidy.calendar import date_of, day_number
 from subsidy.entitlement.codes import REASONS
 from subsidy.entitlement.columns import FAR, NO_DAY, array_of
 from subsidy.entitlement.engine import Working, lines_of, work
 from subsidy.entitlement.gates import GateFacts, gate_value
 from subsidy.entitlement.rates import SERIES
+from subsidy.entitlement.segments import weight_of
 from subsidy.entitlement.shadows import whose_of
 from subsidy.entitlement.trace import Trace
-from subsidy.entitlement.wording import KIND_NAMES, METHOD_FORMULAS, OUTCOME_NAMES, fact_value, masked, ordinal, percent, quotient, yuan
-from subsidy.facts.schema import Facts
+from subsidy.entitlement.wording import (
+    KIND_NAMES,
+    METHOD_FORMULAS,
+    OUTCOME_NAMES,
+    fact_value,
+    fraction_text,
+    masked,
+    ordinal,
+    percent,
+    quotient,
+    yuan,
+)
+from subsidy.facts.schema import CHANGE_KINDS, Facts
 from subsidy.policy.conditions import facts_of as facts_read
 from subsidy.policy.describe import gate_text, source_text
 from subsidy.policy.model import GATE_FACTS, METHODS, SHADOW_METHODS, CentrePolicy, RuleVersion
@@ -32,11 +44,17 @@ from subsidy.policy.model import GATE_FACTS, METHODS, SHADOW_METHODS, CentrePoli
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing that was used: what it is called, its value in words, where it comes from."""
+    """One thing that was used: what it is called, its value in words, where it comes from; `file_no` is the input file of `source` or 0."""
 
     label: str
     value: str
     source: str = ""
+    file_no: int = 0
+
+    def source_in(self, files: Mapping[int, str]) -> str:
+        """Where it comes from, with the name of the input file where `files` (name by register number) knows it."""
+        name = files.get(self.file_no, "")
+        return self.source.replace(f"登记号 {self.file_no} ", f"文件 {name}（登记号 {self.file_no}）") if name else self.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +105,8 @@ class Explanation:
 
     def text(self, files: Mapping[int, str] | None = None) -> str:
         """The derivation in Chinese. `files` names the files of the register by number."""
-        name = (files or {}).get(self.file_no, "")
+        named = files or {}
+        name = named.get(self.file_no, "")
         out = [
             f"协议 {self.agreement_no}　借款合同 {self.contract_no}　业务流水 {self.serial_no}",
             f"　来源：{f'文件 {name}' if name else '文件'}（登记号 {self.file_no}）第 {self.line_no} 行",
@@ -95,11 +114,16 @@ class Explanation:
         for section in self.sections:
             out.append(f"【{section.title}】")
             for item in section.items:
-                out.append(f"　{item.label}：{item.value}" + (f"　〔{item.source}〕" if item.source else ""))
+                source = item.source_in(named)
+                out.append(f"　{item.label}：{item.value}" + (f"　〔{source}〕" if source else ""))
         return "\n".join(out)
 
-    def data(self) -> dict[str, Any]:
-        """The derivation as plain data for JSON: fractions as ``"numerator/denominator"``, dates as ISO text, the account masked."""
+    def data(self, files: Mapping[int, str] | None = None) -> dict[str, Any]:
+        """The derivation as plain data for JSON: fractions as ``"numerator/denominator"``, dates as ISO text, the account masked.
+
+        `files` names the files of the register by number.
+        """
+        named = files or {}
         line = {k: v.isoformat() if isinstance(v, date) else v for k, v in self.line.items()}
         line["account_no"] = masked(self.account_no)
         return {
@@ -129,7 +153,11 @@ class Explanation:
             "earlier_fen": self.earlier_fen,
             "gate": self.gate,
             "sections": [
-                {"key": s.key, "title": s.title, "items": [{"label": i.label, "value": i.value, "source": i.source} for i in s.items]}
+                {
+                    "key": s.key,
+                    "title": s.title,
+                    "items": [{"label": i.label, "value": i.value, "source": i.source_in(named)} for i in s.items],
+                }
                 for s in self.sections
             ],
         }
@@ -230,10 +258,16 @@ class _Row:
     def _agreement(self, name: str) -> Any:
         return self._fact("agreement", int(self.book.loans.agreement[self.loan]), name)
 
-    def _place(self, table: str, at: int) -> str:
+    def _item(self, label: str, value: str, table: str, at: int) -> Item:
+        """Something read from row `at` of a fact table, with the file and line it came from."""
         if at < 0:
-            return "没有资料"
-        return f"{_LABELS[table]}，登记号 {self._fact(table, at, 'file_no')} 第 {self._fact(table, at, 'line_no')} 行"
+            return Item(label, value, "没有资料")
+        file_no = self._fact(table, at, "file_no") or 0
+        return Item(label, value, f"{_LABELS[table]}，登记号 {file_no} 第 {self._fact(table, at, 'line_no')} 行", file_no)
+
+    def _rows_of(self, table: str, column: str, value: str) -> list[int]:
+        """Rows of a fact table of this agreement whose `column` has `value`."""
+        return [int(at) for at in np.flatnonzero(np.array([v == value for v in self.book.facts[table].column(column).to_pylist()], bool))]
 
     def _input(self) -> Section:
         line, loans = self.line, self.book.loans
@@ -246,17 +280,17 @@ class _Row:
             Item("利息", yuan(line["interest_fen"])),
             Item("计息本金", yuan(line["base_principal_fen"])),
             Item("执行利率", percent(line["rate_ppm"])),
-            Item("贴息本金", yuan(self._agreement("subsidised_principal_fen")), self._place("agreement", int(loans.agreement[self.loan]))),
+            self._item("贴息本金", yuan(self._agreement("subsidised_principal_fen")), "agreement", int(loans.agreement[self.loan])),
         ]
         if account >= 0:
             value = f"{yuan(self._fact('account', account, 'disbursed_fen'))}，{self._fact('account', account, 'disbursed_on')} 发放"
-            items.append(Item("贷款发放", value, self._place("account", account)))
+            items.append(self._item("贷款发放", value, "account", account))
         if contract >= 0:
             value = f"{self._fact('contract', contract, 'term_months')} 期，每月 {self._fact('contract', contract, 'due_day')} 日还款"
-            items.append(Item("借款合同", value, self._place("contract", contract)))
+            items.append(self._item("借款合同", value, "contract", contract))
         if loans.opening[self.loan] >= 0:
             at = int(loans.opening[self.loan])
-            items.append(Item("期初", f"已贴 {yuan(self._fact('opening', at, 'paid_fen'))}", self._place("opening", at)))
+            items.append(self._item("期初", f"已贴 {yuan(self._fact('opening', at, 'paid_fen'))}", "opening", at))
         return Section("input", "依据的事实", tuple(items))
 
     def _rule(self, rule: RuleVersion) -> Section:
@@ -278,8 +312,17 @@ class _Row:
         if rule.rate_cap and method in ("ratio", "spread"):
             value = self.trace.notes.get(self.row, {}).get("cap_ppm")
             if value is not None:
-                items.append(Item("利率上限", percent(value), source_text(rule.sources.get("rate_cap"))))
+                items.append(Item("利率上限", percent(value) + self._cap_since(rule), source_text(rule.sources.get("rate_cap"))))
         return Section("rule", "适用的规则", tuple(items))
+
+    def _cap_since(self, rule: RuleVersion) -> str:
+        """Which cap holds on the row's first day, and since when."""
+        first = self.line["accrual_from"]
+        piece = max((p for p in rule.rate_cap if p.effective_from <= first), key=lambda p: p.effective_from, default=None)
+        if piece is None or piece.series is None:
+            return "" if piece is None else f"（固定，{piece.effective_from} 起）"
+        since = max((d for d in self.book.policy.parameters.series[piece.series].effective_on if d <= first), default=None)
+        return f"（{piece.series}，{since} 起的值）"
 
     def _window(self) -> Section:
         window, row = self.working.window, self.row
@@ -289,7 +332,32 @@ class _Row:
             items.append(Item("期间内天数", f"{inside} 天（{date_of(window.inside_from[row])} 至 {date_of(window.inside_to[row])}，不含）"))
         else:
             items.append(Item("期间内天数", "0 天"))
-        return Section("window", "贴息期间", tuple(items))
+        return Section("window", "贴息期间", (*items, *self._window_ends(date_or_none(int(window.end[row])))))
+
+    def _window_ends(self, end: date | None) -> list[Item]:
+        """Why the window ends on that day; several reasons may name the same day."""
+        if end is None or self.rule is None:
+            return []
+        label, items = "首个不贴息日的由来", []
+        for at in self._rows_of("change", "agreement_no", self.line["agreement_no"]):
+            kind = self._fact("change", at, "kind")
+            if kind in ("convert", "stop") and self._fact("change", at, "effective_on") == end:
+                items.append(self._item(label, CHANGE_KINDS[kind], "change", at))
+        for at in self._rows_of("status", "account_no", self.line["account_no"]):
+            if self._fact("status", at, "loan_status") == "converted" and self._fact("status", at, "as_of") == end:
+                items.append(self._item(label, "贷款状态为转公积金", "status", at))
+        rows, serials = self.book.rows, self.book.facts["transaction"].column("serial_no")
+        for other in np.flatnonzero(self.working.decisions.stops & (rows.loan == self.loan)).tolist():
+            if date_of(rows.due_on[other]) == end:
+                items.append(Item(label, f"流水 {serials[int(rows.source[other])].as_py()} 应还款日触发终止"))
+        if not items:
+            months, limit = self._agreement("subsidy_months"), self.rule.months_limit
+            shorter = limit is not None and limit < months
+            value = f"规则最多 {limit} 个月" if shorter else f"贴息期数 {months} 个月"
+            source = source_text(self.rule.sources.get("months_limit")) if shorter else ""
+            at = int(self.book.loans.agreement[self.loan])
+            items.append(Item(label, value, source) if shorter else self._item(label, value, "agreement", at))
+        return items
 
     def _share(self) -> Section:
         share = self.trace.shares.get(self.row)
@@ -400,7 +468,7 @@ class _Row:
             if not why:
                 why = "NO-INTEREST" if self.line["interest_fen"] == 0 else "WINDOW" if self.line["days_inside"] == 0 else ""
             return Section("amount", "测算金额", (Item("测算", yuan(0) + (f"（{REASONS[why]}）" if why in REASONS else "")),))
-        items = [Item("精确值", f"{quotient(exact)} 分")]
+        items = [Item("代入", f"{self._substituted()} 分"), Item("精确值", f"{quotient(exact)} 分")]
         if limit is not None and limit < exact:
             items.append(Item("不超过期内利息", f"{quotient(limit)} 分"))
         items.append(Item("四舍五入到分", yuan(rounded)))
@@ -408,6 +476,38 @@ class _Row:
             items.append(Item("减去该期前几笔", yuan(earlier)))
         items.append(Item("本行测算", yuan(self.line["figure_fen"])))
         return Section("amount", "测算金额", tuple(items))
+
+    def _substituted(self) -> str:
+        """The formula with the numbers of this row (of the instalment so far); amounts in fen."""
+        rule, method, row = self.rule, self.line["method"], self.row
+        assert rule is not None
+        parts, note = self.working.parts, self.trace.notes.get(row, {})
+        share = fraction_text(self.trace.shares[row])
+        interest, base, principal = (int(column[row]) for column in (parts.interest, parts.base, parts.principal))
+        days, inside = self.line["days"], self.line["days_inside"]
+        if method == "share":
+            return f"{share} × {interest} × {percent(rule.share_ppm or 0)} × {inside}/{days}"
+        if method in SHADOW_METHODS:
+            own, beside = str(interest), self.line["shadow_interest_fen"]
+            if method == "payment_difference":
+                own, beside = f"({principal} + {interest})", beside + self.line["shadow_principal_fen"]
+            part = fraction_text(Fraction(note["shadow_q_numerator"], note["shadow_q_denominator"]))
+            return f"max(0, {share} × {own} − {part} × {beside}) × {inside}/{days}"
+        pieces = [(s.start, s.end, s.spread_ppm) for s in self._segments()]
+        if method == "points":
+            window = self.working.window
+            pieces = [(date_of(window.inside_from[row]), date_of(window.inside_to[row]), rule.points_ppm or 0)]
+        if method == "ratio":
+            terms = [f"{(b - a).days}/{days} × {percent(rate)}" for a, b, rate in pieces]
+            return f"{share} × {interest} × ({' + '.join(terms)}) ÷ {percent(self.line['rate_ppm'])}"
+        if rule.day_count == "monthly":
+            terms = [f"{percent(rate)} × {(b - a).days}/{days} × {note['monthly_360ths']}/360" for a, b, rate in pieces]
+        else:
+            year = 365 if rule.day_count == "actual/365" else 360
+            length = weight_of(rule)
+            days_of = [int(length(np.array([day_number(a)]), np.array([day_number(b)]))[0]) for a, b, _ in pieces]
+            terms = [f"{percent(rate)} × {count}/{year}" for (_, _, rate), count in zip(pieces, days_of, strict=True)]
+        return f"{share} × {base} × ({' + '.join(terms)})"
 
     def _gate(self) -> tuple[str, Section]:
         decisions = self.working.decisions
@@ -425,7 +525,7 @@ class _Row:
         status = int(self.working.sight.status[self.row])
         if status >= 0:
             at = int(self.working.sight.statuses.source[status])
-            items.append(Item("状态日期", str(self._fact("status", at, "as_of")), self._place("status", at)))
+            items.append(self._item("状态日期", str(self._fact("status", at, "as_of")), "status", at))
         day, suspension = int(decisions.cured_on[self.row]), self.rule.suspension
         if day == FAR:
             begun = [b for b in self._begun() if b <= self.line["due_on"]]
@@ -448,16 +548,31 @@ class _Row:
             return Section("limits", "限额", (Item("限额", "该行不占用限额"),))
         items = []
         if limited.other[row]:
-            items.append(Item("其他贴息", f"已贴 {yuan(int(limited.other[row]))}，合计不超过利息：{yuan(figure)} → {yuan(other)}"))
+            for at in self._rows_of("other_subsidy", "serial_no", self.line["serial_no"]):
+                if self._fact("other_subsidy", at, "account_no") == self.line["account_no"]:
+                    name, amount = self._fact("other_subsidy", at, "scheme_name"), self._fact("other_subsidy", at, "amount_fen")
+                    items.append(self._item("其他贴息", f"{name} {yuan(amount)}", "other_subsidy", at))
+            items.append(Item("其他贴息合计", f"{yuan(int(limited.other[row]))}，各项贴息合计不超过利息：{yuan(figure)} → {yuan(other)}"))
+        spent, life_spent = self._spent()
         if rule.monthly_limit_fen is not None:
-            value = f"{yuan(rule.monthly_limit_fen)}：{yuan(other)} → {yuan(month)}"
+            value = f"{yuan(rule.monthly_limit_fen)}，{self.line['accrual_to']:%Y-%m} 此前已用 {yuan(spent)}：{yuan(other)} → {yuan(month)}"
             items.append(Item("每月限额", value, source_text(rule.sources.get("monthly_limit"))))
         if rule.lifetime_limit_fen is not None:
-            value = f"{yuan(rule.lifetime_limit_fen)}：{yuan(month)} → {yuan(life)}"
+            value = f"{yuan(rule.lifetime_limit_fen)}，此前已用 {yuan(life_spent)}：{yuan(month)} → {yuan(life)}"
             items.append(Item("累计限额", value, source_text(rule.sources.get("lifetime_limit"))))
         if not items:
             items.append(Item("限额", "没有限额适用"))
         return Section("limits", "限额", tuple(items))
+
+    def _spent(self) -> tuple[int, int]:
+        """What earlier rows of the loan, and the opening, have used up of the month's and of the lifetime limit."""
+        rows, life = self.book.rows, self.working.limited.after_life
+        earlier = [r for r in np.flatnonzero(rows.loan == self.loan).tolist() if r < self.row]
+        month = (self.line["accrual_to"].year, self.line["accrual_to"].month)
+        days = {r: date_of(rows.accrual_to[r]) for r in earlier}
+        opening = int(self.book.loans.opening[self.loan])
+        opened = self._fact("opening", opening, "paid_fen") or 0
+        return sum(int(life[r]) for r in earlier if (days[r].year, days[r].month) == month), opened + sum(int(life[r]) for r in earlier)
 
     def _result(self) -> Section:
         line = self.line
@@ -479,6 +594,8 @@ _LABELS = {
     "account": "GB304 贷款账户",
     "opening": "TX04 期初",
     "status": "TX02 贷款状态",
+    "change": "TX03 贴息变更",
+    "other_subsidy": "TX05 其他贴息",
 }
 
 
@@ -517,7 +634,7 @@ def _fund(e: Explanation) -> str:
 
 
 def _share_text(e: Explanation) -> str:
-    return "" if e.share is None else quotient(e.share)
+    return "不使用" if e.share is None else quotient(e.share)
 
 
 def _outcome(e: Explanation) -> str:
@@ -530,6 +647,11 @@ def _plain(value: Fraction | None) -> str | None:
 
 def _end(day: int) -> str:
     return ordinal(day)
+
+
+def date_or_none(day: int) -> date | None:
+    """A day number as a date; None for a day that never comes."""
+    return None if day >= FAR else date_of(day)
 
 
 __all__ = [

@@ -12,6 +12,23 @@ from subsidy.policy import CentrePolicy, working_days_of
 _BEFORE, _AFTER = timedelta(days=130), timedelta(days=75)
 
 
+def nights_between(policy: CentrePolicy, period: str) -> tuple[date, date] | None:
+    """First and last night whose postings the settlement of `period` takes: after the night that built the one before, to its own.
+
+    None when the centre has no settlement of that period, or the calendar does not tell.
+    """
+    first = date(int(period[:4]), int(period[5:]), 1)
+    try:
+        settlements = settlements_due(policy, working_days_of(policy), first - _BEFORE, first + _AFTER)
+    except TerminalError:
+        return None
+    nights = [(s.period, s.night) for s in settlements]
+    for number, (name, night) in enumerate(nights):
+        if name == period:
+            return (nights[number - 1][1] + timedelta(days=1) if number else date.min), night
+    return None
+
+
 def booked_between(policy: CentrePolicy, period: str) -> tuple[date, date] | None:
     """First and last booking day whose lines the settlement of `period` (2026-10) takes when they are known in time.
 

@@ -53,6 +53,11 @@ def quotient(value: Fraction) -> str:
     return f"{value.numerator}/{value.denominator} ≈ {'-' if scaled < 0 else ''}{whole}.{rest:06d}"
 
 
+def fraction_text(value: Fraction) -> str:
+    """An exact fraction as it stands in a formula: ``3/4``, ``1``."""
+    return str(value.numerator) if value.denominator == 1 else f"{value.numerator}/{value.denominator}"
+
+
 def ordinal(day: int) -> str:
     """A day number as a date; a day that never comes has no date."""
     return "未定" if day >= FAR else str(date_of(day))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from fractions import Fraction
 from random import Random
 from typing import Any
@@ -17,6 +18,7 @@ from entitlement_facts import (
     day,
     facts,
     fen,
+    gates,
     opening,
     other,
     policy,
@@ -31,6 +33,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from subsidy.cli import explain as command
+from subsidy.cli import posted
 from subsidy.entitlement.engine import assess
 from subsidy.entitlement.explain import Explanation, changed_since, explain, explain_agreement
 from subsidy.entitlement.periods import booked_between
@@ -62,6 +65,27 @@ def test_the_fraction_rounds_to_the_line(seed: int) -> None:
     for e in explained:
         assert json.loads(json.dumps(e.data()))["serial_no"] == e.serial_no
         assert e.text().count("【") == len(e.sections)
+
+
+def value_of(formula: str) -> Fraction:
+    """What the numbers put into a formula come to, worked out by Python's own arithmetic on fractions."""
+    plain = formula.removesuffix(" 分").replace("×", "*").replace("÷", "/").replace("−", "-")
+    plain = re.sub(r"([0-9.]+)%", r"(F('\1')/100)", plain)
+    plain = re.sub(r"(?<![0-9.'])([0-9]+)(?![0-9.'])", r"F(\1)", plain)
+    return Fraction(eval(plain, {"__builtins__": {}, "F": Fraction, "max": max}))
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_the_formula_with_its_numbers_gives_the_exact_fraction(seed: int) -> None:
+    r = Random(seed)
+    rules = random_policy(r)
+    known = random_facts(portfolio(r, 3, rules))
+    for number in known["agreement"].column("agreement_no").to_pylist():
+        for e in explain_agreement(known, rules, number):
+            formula = [i.value for s in e.sections for i in s.items if i.label == "代入"]
+            assert len(formula) == (e.exact is not None)
+            assert not formula or value_of(formula[0]) == e.exact
 
 
 def text_of(given_facts: Facts, rules: CentrePolicy, serial: str = "001") -> str:
@@ -138,9 +162,10 @@ def test_parts_limits_and_other_subsidies() -> None:
         "流水 001：利息 583.33 元",
         "流水 002（本行）",
         "减去该期前几笔：150.00 元",
-        "其他贴息：已贴 700.00 元，合计不超过利息：225.00 元 → 175.00 元",
-        "每月限额：200.00 元：175.00 元 → 50.00 元",
-        "累计限额：190.00 元：50.00 元 → 40.00 元",
+        "其他贴息：另一方案 700.00 元　〔TX05 其他贴息，登记号",
+        "其他贴息合计：700.00 元，各项贴息合计不超过利息：225.00 元 → 175.00 元",
+        "每月限额：200.00 元，2026-02 此前已用 150.00 元：175.00 元 → 50.00 元",
+        "累计限额：190.00 元，此前已用 150.00 元：50.00 元 → 40.00 元",
         "LIMIT-LIFE 已达累计限额",
     ):
         assert words in text, words
@@ -151,6 +176,18 @@ def test_parts_limits_and_other_subsidies() -> None:
     [
         ({"contract": {"loan_kind": "01"}}, policy(rule(gates=DEFAULT_GATES)), "第 1 条命中：not verified → 搁置 GATE-UNVERIFIED"),
         ({"change": [change("B1", "convert", "2026-01-01")]}, policy(), "WINDOW 该行没有一天在贴息期间内"),
+        (
+            {"change": [change("B1", "convert", "2026-01-25")]},
+            policy(),
+            "首个不贴息日的由来：转公积金　〔TX03 贴息变更，文件 GB305_20260210.txt（登记号 3）第 1 行〕",
+        ),
+        ({"status": [status("2026-01-25", loan_status="converted")]}, policy(), "首个不贴息日的由来：贷款状态为转公积金"),
+        ({}, policy(rule(gates=gates(("instalment >= 1", "stop", "G")))), "首个不贴息日的由来：流水 001 应还款日触发终止"),
+        ({}, policy(), "首个不贴息日的由来：贴息期数 360 个月"),
+        ({}, policy(rule(months_limit=240)), "首个不贴息日的由来：规则最多 240 个月"),
+        ({}, policy(rule(rate_cap=cap(("2000-01-01", 34_000)))), "利率上限：3.40%（固定，2000-01-01 起）"),
+        ({}, policy(rule(rate_cap=cap(("2000-01-01", "LPR_5Y")))), "利率上限：3.50%（LPR_5Y，2025-05-20 起的值）"),
+        ({}, policy(), "代入：1 × 145833 × (31/31 × 0.90%) ÷ 3.50% 分"),
         ({"agreement": {"home_order": "02"}, "opening": [opening(paid_fen=fen("12.34"))]}, policy(), "期初：已贴 12.34 元"),
         ({}, policy(go_live="2027-01-01"), "期初已结清（OPENING"),
         ({}, policy(rule(method="points", points_ppm=8_000)), "固定百分点：0.80%"),
@@ -220,6 +257,7 @@ def run(monkeypatch: pytest.MonkeyPatch, known: Facts, *arguments: str) -> int:
     import subsidy.night.lookup as lookup
 
     monkeypatch.setattr(lookup, "load_for_contract", lambda settings, centre, contract: (known, policy(), {3: "还款.txt"}))
+    monkeypatch.setattr(posted, "posted_lines", lambda settings, centre, agreements: {})
     monkeypatch.setattr(command, "load_settings", lambda: None)
     parser = argparse.ArgumentParser()
     command.register(parser.add_subparsers())
