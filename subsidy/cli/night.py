@@ -14,10 +14,11 @@ from datetime import date
 from typing import Any
 
 from subsidy.money import format_yuan
-from subsidy.night import api
+from subsidy.night import api, desk
 from subsidy.settings import load_settings
 
 DONE, WAITING = 0, 5
+STATES = {"booked": "已登记", "refused": "整份拒收", "held": "搁置待人工", "duplicate": "重复"}
 
 
 def register(subparsers: Any) -> None:
@@ -64,6 +65,9 @@ def run_night(args: argparse.Namespace) -> int:
     else:
         for name, result in results.items():
             print(f"{name}: " + "，".join(f"{k}={v}" for k, v in result.items()))
+        for f in desk.taken(settings, args.centre, opened["run_no"]):
+            sums = f"{f['rows_in']} 行 = 登记 {f['rows_booked']} + 隔离 {f['rows_quarantined']} + 重复 {f['rows_duplicate']}"
+            print(f"文件 {f['file_no']} {f['name']!r}：收到 {sums}　{STATES[f['state']]}{f['message'] and '：' + f['message']}")
     waiting = api.pending_settlement(settings, args.centre)
     if waiting is None:
         return DONE

@@ -10,10 +10,13 @@ from subsidy.facts.schema import TABLES
 from subsidy.intake.dialects.lines import BOM
 from subsidy.intake.profile import CODECS, AcknowledgementForm, Profile, Profiles
 from subsidy.intake.result import Intake
+from subsidy.intake.stretches import shown
 
 _STATES = {"booked": "已接收", "refused": "整份拒收", "held": "搁置待人工", "duplicate": "重复，未处理"}
 _SUFFIX = {"lines": "txt", "csv": "csv", "xml": "xml"}
 _PLAIN = AcknowledgementForm("lines", "utf-8")
+#: Stretches of accepted lines in one record.
+_STRETCHES = 200
 
 Record = tuple[str, ...]
 
@@ -21,8 +24,10 @@ Record = tuple[str, ...]
 def acknowledge(intake: Intake, profiles: Profiles) -> bytes:
     """The acknowledgement of `intake`, in the form and encoding its profile declares (UTF-8 lines for a file of no profile).
 
-    Records: 文件 (name, identity, state, version, message), 表 (counts), 合计 (totals as booked from the rows), 未保护 (amount columns
-    without protection), 拒收 / 提示 (one per finding, with its line), 解除 (rows of earlier files released), 接收 (rows accepted).
+    Records: 文件 (name, identity, state, version, message), 行数 and 表 (counts), 接收 (the lines whose rows were accepted, in stretches),
+    未保护 (amount columns without protection), 拒收 / 提示 / 说明 (one per finding, with its line and reason), 解除 (rows of earlier files
+    released). Every line of an accepted file is in 接收 or has a finding of its own; beyond the findings that are listed, a line that 接收
+    does not name was not accepted.
     """
     profile = profiles.profiles.get(intake.profile)
     form = profile.acknowledgement if profile is not None else _PLAIN
@@ -50,7 +55,11 @@ def _records(intake: Intake, profile: Profile | None) -> list[Record]:
         c = result.counts
         numbers = (c.rows_in, c.booked, c.quarantined, c.duplicates, c.added, c.changed, c.unchanged, c.withdrawn, c.released)
         records.append(("表", result.code, *map(str, numbers)))
-        records.append(("接收", result.code, f"{c.booked} 行；拒收、重复的行列在下面，其余各行全部登记"))
+        for first in range(0, max(1, len(result.accepted)), _STRETCHES):
+            lines = shown(result.accepted[first : first + _STRETCHES])
+            if c.booked and not lines:
+                lines = "行号零散，没有列出；未列为拒收或重复的行都已登记"
+            records.append(("接收", result.code, str(c.booked), lines))
     if profile is not None:
         for spec in profile.tables.values():
             if spec.unprotected and (spec.table.name in intake.tables or not intake.tables):
@@ -85,7 +94,7 @@ _NAMES = {
     "文件": ("file", ("name", "identity", "state", "version", "message", "sha256")),
     "行数": ("rows", ("in", "booked", "quarantined", "duplicates")),
     "表": ("table", ("code", "in", "booked", "quarantined", "duplicates", "added", "changed", "unchanged", "withdrawn", "released")),
-    "接收": ("accepted", ("table", "text")),
+    "接收": ("accepted", ("table", "rows", "lines")),
     "未保护": ("unprotected", ("table", "field", "text")),
 }
 _FINDING = ("table", "line", "code", "field", "value", "what", "rule", "todo")

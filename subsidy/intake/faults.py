@@ -150,6 +150,15 @@ def finding(
     )
 
 
+def owner_of(code: str) -> str:
+    """Who must act on a row that lies in quarantine for `code`: Chinese, "" for a code that is none of `FAULTS`."""
+    if code not in FAULTS:
+        return ""
+    if code == "PARENT-UNKNOWN":
+        return "送文件方（补送所属数据）"
+    return "中心经办（核对原件）" if FAULTS[code].soft else "送文件方（更正后重送）"
+
+
 class _Words(dict[str, object]):
     def __missing__(self, key: str) -> str:
         return ""

@@ -33,6 +33,7 @@ from subsidy.intake.release import Superseded, release_open
 from subsidy.intake.result import Counts, Intake, QuarantineRow, Release, TableResult
 from subsidy.intake.rows import Checked, check_block
 from subsidy.intake.spool import Spool
+from subsidy.intake.stretches import Lines
 from subsidy.money import format_yuan, parse_yuan
 
 _CHUNK = 1 << 20
@@ -178,9 +179,11 @@ class _Reading:
         incoming = Spool(_incoming_schema(spec), self.scratch, ranges, self.range_bytes)
         counts, totals, unread = Counts(), dict[str, int](), dict[str, int]()
         quarantined: list[QuarantineRow] = []
+        good = Lines()
         try:
             for checked in self._checked(sheet, pool):
                 counts.rows_in += checked.rows_in
+                good.add(checked.rows["line_no"].to_numpy())
                 for into, what in ((totals, checked.totals), (unread, checked.unread)):
                     for code, value in what.items():
                         into[code] = into.get(code, 0) + value
@@ -197,7 +200,8 @@ class _Reading:
         counts = self._count(spec, booking, counts, quarantined)
         self.quarantined += sorted(quarantined, key=lambda q: q.line_no)
         self.tables[spec.table.name] = TableResult(
-            spec.table.name, spec.table.code, counts, booking.facts, spec.unprotected, totals
+            spec.table.name, spec.table.code, counts, booking.facts, spec.unprotected, totals,
+            good.without((*booking.duplicates, *booking.differing)),
         )
         self.superseded[spec.table.name] = Superseded(
             spec.mode, pa.concat_tables(booking.keys) if booking.keys else None, frozenset(q.key for q in quarantined if q.key is not None)
@@ -404,7 +408,9 @@ class _Reading:
             self._drop()
         identity = self.identity
         last = max((f.version for f in self.versions if f.state in ("booked", "held")), default=0)
-        version = last + 1 if self.state in ("booked", "held") else next(
+        # A held file that a person has released keeps the number it was held under.
+        held = next((f.version for f in self.versions if f.state == "held" and f.sha256 == digests["sha256"]), 0)
+        version = held or last + 1 if self.state in ("booked", "held") else next(
             (f.version for f in self.versions if f.sha256 == digests["sha256"] and f.state in ("booked", "held")), 0
         )
         return Intake(

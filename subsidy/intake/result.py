@@ -82,9 +82,13 @@ class Counts:
         return Counts(*(getattr(self, f) + getattr(other, f) for f in self.__dataclass_fields__))
 
 
+#: Stretches of lines, first and last of each, both included.
+Stretches = tuple[tuple[int, int], ...]
+
+
 @dataclass(slots=True)
 class TableResult:
-    """One table of a file: counts, facts to write, amounts without protection."""
+    """One table of a file: counts, facts to write, amounts without protection, the lines whose rows were booked."""
 
     table: str
     code: str
@@ -92,6 +96,7 @@ class TableResult:
     facts: Spool
     unprotected: tuple[str, ...] = ()
     sums_fen: dict[str, int] = field(default_factory=dict)
+    accepted: Stretches = ()
 
     def batches(self) -> Iterator[pa.Table]:
         """Facts in `FactTable.arrow`, in ascending ranges of buckets: what `Store.write_segment` takes."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+import shutil
+import tempfile
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -11,17 +14,19 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from subsidy.errors import Finding
+from subsidy.errors import Finding, TransientError
 from subsidy.facts.schema import TABLES
 from subsidy.facts.store import Segment
 from subsidy.facts.view import sort_key
-from subsidy.intake.acknowledge import acknowledge
+from subsidy.intake.acknowledge import acknowledge, acknowledgement_name
 from subsidy.intake.arrival import Arrival, arrived, expected, missing
 from subsidy.intake.context import KnownFile, StoreContext
+from subsidy.intake.faults import finding, owner_of
 from subsidy.intake.profile import Profiles
 from subsidy.intake.profile_load import load_profiles
 from subsidy.intake.read import read
 from subsidy.intake.result import Intake, OpenRow, Release
+from subsidy.intake.snapshot import snapshot
 from subsidy.ledger import tables
 from subsidy.night import claims, clock, context, desk, manifest, register
 from subsidy.night.context import Context
@@ -31,6 +36,8 @@ from subsidy.night.visible import show
 TAKEN = "已接收"
 #: How long a file whose name follows no profile must not change before it is refused by name.
 QUIET_SECONDS = 60
+
+_log = logging.getLogger(__name__)
 
 
 def take_in(ctx: Context, token: int) -> dict[str, Any]:
@@ -43,10 +50,23 @@ def take_in(ctx: Context, token: int) -> dict[str, Any]:
     inbox = ctx.settings.inbox(ctx.centre)
     inbox.mkdir(parents=True, exist_ok=True)
     work = ctx.settings.work(ctx.centre) / "intake"
-    work.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(work, ignore_errors=True)  # what a killed attempt left; the lease says that nobody else works here
+    work.mkdir(parents=True)
+    changing: list[Finding] = []
     for arrival in arrived(inbox, profiles, QUIET_SECONDS, clock.seconds()):
-        _one(ctx, token, arrival, profiles, work)
+        try:
+            _one(ctx, token, arrival, profiles, work)
+        except TransientError as error:
+            if error.message.code != "FILE-CHANGED":
+                raise
+            changing.append(finding("FILE-CHANGED", file_name=arrival.name))  # it stays in the inbox for the next night
     _sweep(ctx)
+    with ctx.db.read() as conn:
+        asked = desk.held_asked(conn, ctx.centre)
+    for file_no, person, reason in asked:
+        _held(ctx, token, file_no, person, reason, profiles, work)
+    for file_no in _released_here(ctx):
+        _acknowledge(ctx, token, file_no)
     with ctx.db.read() as conn:
         segments, releases = desk.release_asked(ctx, conn, _known(ctx, conn), profiles)
         missing = _missing(ctx, conn, profiles)
@@ -55,7 +75,8 @@ def take_in(ctx: Context, token: int) -> dict[str, Any]:
         # What people asked to be released is booked with the step: a rerun after a kill counts the same rows.
         manifest.add(ctx.db, conn, ctx.run, segments)
         _persist_releases(ctx, conn, [(release, person, 0) for release, person in releases])
-        register.add_findings(ctx.db, conn, ctx.run, "intake", missing)
+        still = desk.still_wrong(conn, ctx.centre, [release for release, _ in releases])
+        register.add_findings(ctx.db, conn, ctx.run, "intake", [*changing, *still, *missing])
         newest = conn.execute(sa.select(sa.func.max(tables.file.c.file_no)).where(tables.file.c.centre == ctx.centre)).scalar_one()
         r = tables.run
         conn.execute(sa.update(r).where(r.c.centre == ctx.centre, r.c.run_no == ctx.run.run_no).values(knowledge_file_no=int(newest or 0)))
@@ -78,19 +99,77 @@ def _persist_releases(ctx: Context, conn: Connection, releases: Sequence[tuple[R
 
 
 def _one(ctx: Context, token: int, arrival: Arrival, profiles: Profiles, work: Path) -> None:
-    sha256 = ctx.store.put_file(arrival.path)
-    with ctx.db.read() as conn:
-        booked_here = _in_this_run(conn, ctx, sha256, arrival.name)
-        known, file_no = _known(ctx, conn), _next_file_no(conn, ctx.centre)
-    if booked_here is None:
-        with read(arrival, profiles, known, file_no=file_no, known_on=ctx.run.business_date, scratch=work) as result:
-            segments = _write_facts(ctx, result)
-            answer = ctx.store.put_bytes(acknowledge(result, profiles))
-            with ctx.db.transaction(ctx.centre, token) as conn:
-                _persist(ctx, conn, result, segments, answer, profiles)
-        booked_here = file_no
+    with snapshot(arrival, work) as copy:
+        sha256 = ctx.store.put_file(copy.path)
+        for companion in copy.companions.values():
+            ctx.store.put_file(companion)
+        with ctx.db.read() as conn:
+            booked_here = _in_this_run(conn, ctx, sha256, arrival.name)
+        if booked_here is None:
+            booked_here = _book(ctx, token, copy, profiles, work)
     _acknowledge(ctx, token, booked_here)
     _put_aside(ctx, arrival)
+
+
+def _book(
+    ctx: Context, token: int, arrival: Arrival, profiles: Profiles, work: Path, released: tuple[int, str, str] | None = None
+) -> int:
+    """Read one file and book it; its register number. `released`: (number it was held under, person, reason)."""
+    with ctx.db.read() as conn:
+        known, file_no = _known(ctx, conn), _next_file_no(conn, ctx.centre)
+    accept = frozenset(desk.HOLDS) if released is not None else frozenset()
+    with read(arrival, profiles, known, file_no=file_no, known_on=ctx.run.business_date, scratch=work, accept=accept) as result:
+        segments = _write_facts(ctx, result)
+        answer = ctx.store.put_bytes(acknowledge(result, profiles))
+        with ctx.db.transaction(ctx.centre, token) as conn:
+            _persist(ctx, conn, result, segments, answer, profiles)
+            settled: list[tuple[Release, str, int]] = []
+            if released is not None:
+                held_no, person, reason = released
+                settled.append((Release(-held_no, "person", reason, booked=result.state == "booked"), person, file_no))
+            elif result.state == "booked":
+                settled += [(release, "", file_no) for release in desk.held_before(conn, ctx.centre, result.identity, file_no)]
+            _persist_releases(ctx, conn, settled)
+        c = result.counts
+        _log.info("文件 %d：收到 %d 行 = 登记 %d + 隔离 %d + 重复 %d", file_no, c.rows_in, c.booked, c.quarantined, c.duplicates)
+    return file_no
+
+
+def _held(ctx: Context, token: int, file_no: int, person: str, reason: str, profiles: Profiles, work: Path) -> None:
+    """Book a held file that `person` has released, from the bytes in the store."""
+    t = tables.file
+    with ctx.db.read() as conn:
+        row = conn.execute(sa.select(t).where(t.c.centre == ctx.centre, t.c.file_no == file_no)).mappings().one()
+    folder = Path(tempfile.mkdtemp(prefix="held-", dir=work))
+    try:
+        path = _fetched(ctx, row["sha256"], folder / row["name"])
+        companions = {}
+        for name, sha256 in json.loads(row["detail"])["companions"]:
+            companions[name.removeprefix(row["name"])] = _fetched(ctx, sha256, folder / name)
+        arrival = Arrival(path, row["name"], row["profile"], companions, row["bytes"])
+        _book(ctx, token, arrival, profiles, work, (file_no, person, reason))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _released_here(ctx: Context) -> list[int]:
+    """Register numbers of the files that this run, perhaps before it was interrupted, booked because a person released them."""
+    r, f = tables.quarantine_release, tables.file
+    with ctx.db.read() as conn:
+        numbers = conn.execute(
+            sa.select(r.c.by_file_no)
+            .join(f, sa.and_(f.c.centre == r.c.centre, f.c.file_no == r.c.by_file_no))
+            .where(r.c.centre == ctx.centre, r.c.quarantine_no < 0, r.c.how == "person", f.c.run_no == ctx.run.run_no)
+            .order_by(r.c.by_file_no)
+        ).scalars()
+        return [int(n) for n in numbers]
+
+
+def _fetched(ctx: Context, sha256: str, path: Path) -> Path:
+    """The raw file `sha256` of the store, copied to `path`."""
+    with ctx.store.open(ctx.store.raw_path(sha256)) as source, path.open("wb") as target:
+        shutil.copyfileobj(source, target)
+    return path
 
 
 def _next_file_no(conn: Connection, centre: str) -> int:
@@ -172,7 +251,7 @@ def _persist(ctx: Context, conn: Connection, result: Intake, segments: Sequence[
                 "row_key": "" if q.key is None else claims.fingerprint(ctx.settings.key, q.table_name, *q.key),
                 "raw": q.raw, "code": q.code,
                 "field": q.field, "value": q.value, "what": q.what, "todo": q.todo, "stage": "intake",
-                "known_on": result.known_on, "owner": "",
+                "known_on": result.known_on, "owner": owner_of(q.code),
             }
             for i, q in enumerate(result.quarantined)
         ],
@@ -191,6 +270,7 @@ def _detail(result: Intake, answer: str, profiles: Profiles) -> dict[str, Any]:
         "full": sorted(name for name in result.tables if _replaces_table(profiles, result.profile, name)),
         "companions": [list(c) for c in result.companions],
         "acknowledgement": answer,
+        "acknowledgement_name": acknowledgement_name(result, profiles),
         "findings_unlisted": result.findings_unlisted,
         "tables": {
             name: {
@@ -208,8 +288,10 @@ def _acknowledge(ctx: Context, token: int, file_no: int) -> None:
     t = tables.file
     with ctx.db.read() as conn:
         row = conn.execute(sa.select(t.c.detail).where(t.c.centre == ctx.centre, t.c.file_no == file_no)).one()
-    with ctx.store.open(ctx.store.raw_path(json.loads(row.detail)["acknowledgement"])) as handle:
+    detail = json.loads(row.detail)
+    with ctx.store.open(ctx.store.raw_path(detail["acknowledgement"])) as handle:
         data = handle.read()
+    name = Path(detail["acknowledgement_name"])
     folder = ctx.settings.outbox(ctx.centre) / "acknowledgement"
     show(
         ctx.db,
@@ -218,8 +300,8 @@ def _acknowledge(ctx: Context, token: int, file_no: int) -> None:
         token,
         "acknowledgement",
         folder,
-        f"ACK_{file_no:08d}",
-        ".txt",
+        name.stem,
+        name.suffix,
         ctx.run,
         lambda p: p.write_bytes(data),
     )
@@ -228,6 +310,9 @@ def _acknowledge(ctx: Context, token: int, file_no: int) -> None:
 def _put_aside(ctx: Context, arrival: Arrival) -> None:
     folder = ctx.settings.inbox(ctx.centre) / TAKEN / str(ctx.run.business_date)
     folder.mkdir(parents=True, exist_ok=True)
+    now = arrival.path.stat()
+    if (now.st_size, now.st_mtime_ns) != (arrival.size, arrival.mtime_ns):
+        return  # meanwhile another file came under this name: it is read next time
     # The file goes first: without its companions it would look incomplete to a rerun, companions alone are swept up.
     for path in (arrival.path, *arrival.companions.values()):
         path.replace(folder / path.name)

@@ -5,15 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from intake_desk import CENTRES, RULES, Desk
 from intake_samples import D, arrival, deliver, rows, stocked, take
 
 from subsidy.cli.main import main
-from subsidy.intake import Intake, Profiles, acknowledge, acknowledgement_name
+from subsidy.intake import Intake, Profiles, acknowledge, acknowledgement_name, stretches
+from subsidy.intake.stretches import Lines
 
 N1 = D(2026, 9, 14)
 
@@ -46,6 +51,40 @@ def test_every_row_of_a_file_is_answered(centre: str, tmp_path: Path) -> None:
     name = acknowledgement_name(intake, desk.profiles)
     assert name.startswith(f"ACK_{desk.profiles.profiles['main'].centre_code}_20260914_00000")
     assert acknowledge(intake, desk.profiles) == acknowledge(intake, desk.profiles)
+
+
+@pytest.mark.parametrize("centre", CENTRES)
+def test_accepted_and_rejected_lines_are_answered_line_by_line(centre: str, tmp_path: Path) -> None:
+    desk = stocked(Desk.open(centre, tmp_path / "store"), tmp_path)
+    changes: list[dict[str, object]] = [{"serial_no": f"LS{n:03d}", "instalment": n} for n in range(1, 10)]
+    changes[3]["amount_fen"] = 1
+    changes.append(changes[8])
+    [intake] = take(desk, tmp_path / "in", {"GB305": rows("GB305", *changes)})
+    bad, twin = (next(f.line_no for f in intake.findings if f.code == code) for code in ("ROW-SUM", "KEY-DUPLICATE"))
+    found = records(desk, intake)
+    [accepted] = [r for r in found if r[0] in ("接收", "accepted")]
+    assert accepted[1:3] == ["GB305", "8"]
+    assert accepted[3] == f"{bad - 3}-{bad - 1} {bad + 1}-{twin - 1}"
+    assert sorted(next(f for f in r if f.isdigit()) for r in found if r[0] in ("拒收", "说明")) == sorted((str(bad), str(twin)))
+
+
+@given(st.sets(st.integers(1, 60)), st.lists(st.integers(1, 60), max_size=8), st.integers(1, 7))
+def test_stretches_are_the_lines_themselves(numbers: set[int], gone: list[int], size: int) -> None:
+    lines = Lines()
+    ordered = sorted(numbers)
+    for at in range(0, len(ordered), size):
+        lines.add(np.array(ordered[at : at + size], np.int64))
+    found = lines.without([n for n in gone if n in numbers])
+    assert [n for a, b in found for n in range(a, b + 1)] == sorted(numbers - set(gone))
+    assert all(b + 1 < c for (_, b), (c, _) in pairwise(found))
+
+
+def test_stretches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records of several lines each give as many stretches as rows: beyond the limit they are not kept, and the answer says so."""
+    monkeypatch.setattr(stretches, "MOST", 3)
+    lines = Lines()
+    lines.add(np.array([1, 3, 5, 7], np.int64))
+    assert lines.without(()) == ()
 
 
 def test_a_refused_file_is_answered_with_its_reasons(tmp_path: Path) -> None:
