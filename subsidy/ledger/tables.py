@@ -171,6 +171,7 @@ finding = sa.Table(  # what nights found, for the board and the workbook
     sa.Column("agreement_no", Text, nullable=False),
     sa.Column("serial_no", Text, nullable=False),
     sa.Index("ix_finding_run", "centre", "run_no"),
+    sa.Index("ix_finding_serious", "centre", "severity", "run_no", "stage"),
 )
 
 claim = sa.Table(  # keyed fingerprints of (bank, contract) and of house contracts, over all centres
