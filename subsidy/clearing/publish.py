@@ -30,12 +30,13 @@ from subsidy.clearing.batches import (
     terms_of,
     values_of,
 )
-from subsidy.clearing.profiles import Layout, Outbound, fill, load
+from subsidy.clearing.profiles import Layout, Outbound, fill, load, pattern
 from subsidy.errors import TerminalError
 from subsidy.facts.store import Store
-from subsidy.ledger import lease, postings, tables, verify
+from subsidy.ledger import lease, postings, restore, tables, verify
 from subsidy.ledger.database import Database
 from subsidy.ledger.journal import RunRef
+from subsidy.policy import load_centre
 from subsidy.policy.model import CentrePolicy
 from subsidy.settings import Settings
 
@@ -80,6 +81,7 @@ def publish(
 
     Refused (TerminalError) when the settlement is not approved (``PUBLISH-NOT-APPROVED``), its content is not what was approved
     (``PUBLISH-CHANGED``), publication is locked after a restore (``PUBLISH-LOCKED``) or the centre's ledger is broken (``PUBLISH-BROKEN``).
+    After a restore, a batch that was matched as sent or asked about is not written again: its payments are open and the bank is asked.
     Events are dated with the open business date of the first attempt, the settlement day at the earliest.
     """
     outbound = outbound or load(settings.rules, policy.centre)
@@ -95,12 +97,17 @@ def publish(
         if not published:
             files = [f for batch in batches if batch.leaves for f in _files(db, conn, policy, outbound, batch, sizes[batch.batch_no])]
             sent_on = _intend(conn, policy, state, files, run_no)
+            left = {batch.batch_no for batch in batches if restore.left_the_house(conn, policy.centre, batch.batch_no)}
     if published:
         _ask(db, token, settings, policy, outbound, batches, run_no)
         with db.read() as conn:
             return _summary(conn, policy, result)
     outbox.room_for(folder, sum(file.size for file in files if not (folder / file.name).exists()))
     for file in files:
+        if file.batch.batch_no in left and not (folder / file.name).exists():
+            # After a restore: sent before the loss, or perhaps sent. The archive may have been lost with the ledger, so it is not asked.
+            result.taken.append(file.name)
+            continue
         outcome = outbox.release(
             folder / file.name,
             file.pieces,
@@ -228,7 +235,8 @@ def _refuse(conn: Connection, policy: CentrePolicy, outbound: Outbound, row: dic
     content_hash, sizes = stored_content_hash(conn, policy, outbound, period)
     if content_hash != row["content_hash"]:
         raise changed(policy, period)
-    broken = [finding for finding in verify.verify(conn, policy.centre, run_no=row["run_no"]) if finding.severity == "error"]
+    broken = verify.verify(conn, policy.centre, run_no=row["run_no"])
+    broken += verify.verify_audit(conn, verify.ROLLING_ACTS, row["settlement_on"].toordinal())
     if broken:
         raise TerminalError(
             "PUBLISH-BROKEN",
@@ -331,6 +339,17 @@ def _intend(conn: Connection, policy: CentrePolicy, row: dict[Any, Any], files: 
     if row["state"] == "approved":
         conn.execute(sa.update(s).where(s.c.centre == policy.centre, s.c.period == row["period"]).values(state="publishing"))
     return sent_on
+
+
+def unknown_files(conn: Connection, settings: Settings, centre: str) -> list[str]:
+    """Names of files in the centre's outbox that look like payment files and that no batch has: what a restored ledger does not know."""
+    folder, b = settings.outbox(centre), tables.batch
+    if not folder.is_dir():
+        return []
+    outbound, code = load(settings.rules, centre), load_centre(settings.rules, centre).code
+    shapes = [pattern(route.file_name, {"unit_no": code}) for layout in outbound.layouts.values() for route in layout.routes]
+    known = set(conn.execute(sa.select(b.c.file_name).where(b.c.centre == centre)).scalars())
+    return sorted(path.name for path in folder.iterdir() if path.name not in known and any(shape.fullmatch(path.name) for shape in shapes))
 
 
 def path_of(centre: str, name: str) -> str:

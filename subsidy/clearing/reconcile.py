@@ -1,20 +1,26 @@
 """Three ways to see the same money: computed, sent, and what the bank moved; every difference has a class (handbook section 7, step 5).
 
 computed = sent + netted + carried + held; sent = confirmed + failed + open; bank debits − bank returns = confirmed − returned.
+
+Payments and movements are compared by columns: a batch of a million costs seconds. The first differences of a kind are named payment by
+payment, the rest is one sum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Literal
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from subsidy.clearing import events
 from subsidy.ledger import tables
+from subsidy.ledger.database import read_arrow
 
 Class = Literal["timing", "return", "amount", "missing", "twice", "unknown"]
 
@@ -28,17 +34,37 @@ CLASSES: dict[Class, str] = {
 }
 #: What the bank has not said or shown after so many days is missing, no longer a matter of time.
 PATIENCE_DAYS = 10
+_EARLY = date.min + timedelta(days=PATIENCE_DAYS)
+#: Payments of a batch that are named one by one per kind of difference; the rest is one sum.
+NAMED = 100
+
+_PAYMENTS = pa.schema(
+    [
+        ("payment_no", pa.string()),
+        ("batch_no", pa.int64()),
+        ("ordinal", pa.int32()),
+        ("amount_fen", pa.int64()),
+        ("state", pa.string()),
+        ("event_on", pa.date32()),
+    ]
+)
+#: `batch_no` 0: a movement of one payment, otherwise of the whole batch.
+_MOVEMENTS = pa.schema(
+    [("payment_no", pa.string()), ("batch_no", pa.int64()), ("of_batch", pa.int64()), ("kind", pa.string()), ("amount_fen", pa.int64())]
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One difference between what was sent and what the bank says or did. `amount_fen` is the money in question."""
+    """One difference between what was sent and what the bank says or did. `amount_fen` is the money in question; `count` payments, of
+    which `payment_no` names one when it is only one."""
 
     kind: Class
     batch_no: int
     payment_no: str
     amount_fen: int
     text: str
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +130,11 @@ class Reconciliation:
         """Differences that a person must look at."""
         return tuple(d for d in self.differences if d.kind not in ("timing", "return"))
 
+    @property
+    def unexplained_count(self) -> int:
+        """How many payments and movements a person must look at."""
+        return sum(d.count for d in self.unexplained)
+
     def total(self, direction: str = "out") -> BatchView:
         """The sum over the batches of a direction."""
         chosen = [b for b in self.batches if b.direction == direction]
@@ -124,14 +155,20 @@ def three_way(conn: Connection, centre: str, period: str | None = None, on: date
     names = ("computed_fen", "sent_fen", "netted_fen", "carried_fen", "held_fen")
     sums = conn.execute(sa.select(*(sa.func.coalesce(sa.func.sum(s.c[n]), 0) for n in names)).where(*where)).one()
     batches = _batches(conn, centre, period)
-    moved = _moved(conn, centre, period)
-    states = _states(conn, centre, period)
-    views = tuple(_view(batch, states.get(batch["batch_no"], {}), moved.get(batch["batch_no"], {})) for batch in batches)
-    differences = [d for view in views for d in _differences(conn, centre, view, on)]
+    numbers = [int(batch["batch_no"]) for batch in batches]
+    payments, movements = _payments(conn, centre, numbers), _movements(conn, centre, numbers)
+    days = _sent_on(conn, centre, numbers)
+    views: list[BatchView] = []
+    differences: list[Difference] = []
+    for batch in batches:
+        own = payments.filter(pc.equal(payments["batch_no"], batch["batch_no"]))
+        moved = movements.filter(pc.equal(movements["of_batch"], batch["batch_no"]))
+        views.append(_view(batch, own, moved))
+        differences += _differences(conn, centre, views[-1], own, moved, days.get(batch["batch_no"]), on)
     if period is None:
         differences += _strangers(conn, centre)
     computed, sent, netted, carried, held = (int(value) for value in sums)
-    return Reconciliation(centre, period or "", on, computed, sent, netted, carried, held, views, tuple(differences))
+    return Reconciliation(centre, period or "", on, computed, sent, netted, carried, held, tuple(views), tuple(differences))
 
 
 def _batches(conn: Connection, centre: str, period: str | None) -> list[dict[str, Any]]:
@@ -143,53 +180,48 @@ def _batches(conn: Connection, centre: str, period: str | None) -> list[dict[str
     return [dict(row) for row in conn.execute(query.order_by(b.c.batch_no)).mappings()]
 
 
-def _limited(centre: str, period: str | None) -> list[sa.ColumnElement[bool]]:
-    p, b = tables.payment, tables.batch
-    if period is None:
-        return []
-    return [p.c.batch_no.in_(sa.select(b.c.batch_no).where(b.c.centre == centre, b.c.period == period))]
-
-
-def _states(conn: Connection, centre: str, period: str | None) -> dict[int, dict[str, tuple[int, int]]]:
-    """Per batch: state → (count, fen)."""
+def _payments(conn: Connection, centre: str, batch_nos: list[int]) -> pa.Table:
+    """The payments of some batches with their state, in order of batch and ordinal."""
     p, e = tables.payment, tables.payment_event
-    last = events.last_event(centre, *_limited(centre, period))
+    last = events.last_event(centre, p.c.batch_no.in_(batch_nos))
     query = (
-        sa.select(p.c.batch_no, e.c.state, sa.func.count().label("n"), sa.cast(sa.func.sum(p.c.amount_fen), sa.BigInteger).label("fen"))
-        .select_from(p)
+        sa.select(p.c.payment_no, p.c.batch_no, p.c.ordinal, p.c.amount_fen, e.c.state, e.c.event_on)
         .join(last, last.c.payment_no == p.c.payment_no)
         .join(e, sa.and_(e.c.centre == p.c.centre, e.c.event_no == last.c.event_no))
-        .where(p.c.centre == centre)
-        .group_by(p.c.batch_no, e.c.state)
+        .where(p.c.centre == centre, p.c.batch_no.in_(batch_nos))
     )
-    found: dict[int, dict[str, tuple[int, int]]] = {}
-    for row in conn.execute(query):
-        found.setdefault(row.batch_no, {})[row.state] = (int(row.n), int(row.fen))
-    return found
+    return read_arrow(conn, query, _PAYMENTS).sort_by([("batch_no", "ascending"), ("ordinal", "ascending")])
 
 
-def _moved(conn: Connection, centre: str, period: str | None) -> dict[int, dict[str, int]]:
-    """Per batch: class of movement → fen, unsigned."""
+def _movements(conn: Connection, centre: str, batch_nos: list[int]) -> pa.Table:
+    """What the bank moved for some batches, payment by payment or as one sum; `of_batch` is the batch either way."""
     m, p = tables.movement, tables.payment
-    number = sa.case((m.c.batch_no > 0, m.c.batch_no), else_=p.c.batch_no).label("number")
-    query = (
-        sa.select(number, m.c["class"].label("kind"), sa.cast(sa.func.sum(sa.func.abs(m.c.amount_fen)), sa.BigInteger).label("fen"))
-        .select_from(m)
-        .outerjoin(p, sa.and_(p.c.centre == m.c.centre, p.c.payment_no == m.c.payment_no))
-        .where(m.c.centre == centre, m.c["class"] != "unknown")
-        .group_by(number, m.c["class"])
+    columns = (m.c.payment_no, m.c.batch_no, m.c["class"].label("kind"), m.c.amount_fen)
+    single = (
+        sa.select(*columns[:2], p.c.batch_no.label("of_batch"), *columns[2:])
+        .join(p, sa.and_(p.c.centre == m.c.centre, p.c.payment_no == m.c.payment_no))
+        .where(m.c.centre == centre, m.c.batch_no == 0, p.c.batch_no.in_(batch_nos))
     )
-    found: dict[int, dict[str, int]] = {}
-    for row in conn.execute(query):
-        if row.number is not None:
-            found.setdefault(int(row.number), {})[row.kind] = int(row.fen)
-    return found
+    whole = sa.select(*columns[:2], m.c.batch_no.label("of_batch"), *columns[2:]).where(m.c.centre == centre, m.c.batch_no.in_(batch_nos))
+    return pa.concat_tables([read_arrow(conn, query, _MOVEMENTS) for query in (single, whole)])
 
 
-def _view(batch: dict[str, Any], states: dict[str, tuple[int, int]], moved: dict[str, int]) -> BatchView:
+def _sent_on(conn: Connection, centre: str, batch_nos: list[int]) -> dict[int, date]:
+    """The day on which each batch left."""
+    f = tables.published_file
+    query = sa.select(f.c.batch_no, sa.func.min(f.c.business_date)).where(
+        f.c.centre == centre, f.c.batch_no.in_(batch_nos), f.c.kind.in_(("payment", "recovery"))
+    )
+    return {int(number): day for number, day in conn.execute(query.group_by(f.c.batch_no))}
+
+
+def _view(batch: dict[str, Any], payments: pa.Table, moved: pa.Table) -> BatchView:
     def of(*names: str) -> tuple[int, int]:
-        pairs = [states.get(name, (0, 0)) for name in names]
-        return sum(n for n, _ in pairs), sum(fen for _, fen in pairs)
+        chosen = payments.filter(pc.is_in(payments["state"], value_set=pa.array(names, pa.string())))
+        return chosen.num_rows, _sum(chosen["amount_fen"])
+
+    def shown(*kinds: str) -> int:
+        return _sum(pc.abs(_of_kinds(moved, *kinds)["amount_fen"]))
 
     confirmed, failed, waiting = of("confirmed", "returned"), of("failed"), of("sent", "open", "reserved")
     returned = of("returned")
@@ -209,17 +241,26 @@ def _view(batch: dict[str, Any], states: dict[str, tuple[int, int]], moved: dict
         returned_count=returned[0],
         returned_fen=returned[1],
         released_fen=of("released")[1],
-        debit_fen=moved.get("debit", 0) + moved.get("collection", 0),
-        bank_return_fen=moved.get("return", 0),
+        debit_fen=shown("debit", "collection"),
+        bank_return_fen=shown("return"),
     )
 
 
-def _differences(conn: Connection, centre: str, view: BatchView, on: date) -> Iterable[Difference]:
+def _sum(column: pa.ChunkedArray) -> int:
+    return int(pc.sum(column).as_py() or 0)
+
+
+def _of_kinds(moved: pa.Table, *kinds: str) -> pa.Table:
+    return moved.filter(pc.is_in(moved["kind"], value_set=pa.array(kinds, pa.string())))
+
+
+def _differences(
+    conn: Connection, centre: str, view: BatchView, payments: pa.Table, moved: pa.Table, sent_on: date | None, on: date
+) -> Iterator[Difference]:
     """Differences of one batch, payment by payment; a batch that the bank moved as one sum is compared as a whole."""
-    m, p = tables.movement, tables.payment
-    as_one = conn.execute(sa.select(sa.func.count()).select_from(m).where(m.c.centre == centre, m.c.batch_no == view.batch_no)).scalar_one()
-    yield from _unanswered(conn, centre, view, on)
-    yield from _unmoved(conn, centre, view, on, bool(as_one))
+    as_one = pc.any(pc.greater(moved["batch_no"], 0)).as_py() is True
+    yield from _unanswered(view.batch_no, payments, sent_on, on)
+    yield from _unmoved(view.batch_no, payments, moved, on, as_one)
     if as_one:
         explained = view.confirmed_fen + view.open_fen
         # One sum holds the failed payments too when the bank gives them back one by one.
@@ -227,6 +268,7 @@ def _differences(conn: Connection, centre: str, view: BatchView, on: date) -> It
             view.debit_fen == view.sent_fen != view.confirmed_fen and view.bank_difference_fen not in (0, view.open_fen)
         ):
             yield Difference("amount", view.batch_no, "", view.bank_difference_fen, "银行整批借记的金额与确认的金额不一致")
+    m, p = tables.movement, tables.payment
     odd = conn.execute(
         sa.select(m.c.payment_no, m.c.amount_fen, p.c.amount_fen.label("expected"))
         .join(p, sa.and_(p.c.centre == m.c.centre, p.c.payment_no == m.c.payment_no))
@@ -243,56 +285,40 @@ def _differences(conn: Connection, centre: str, view: BatchView, on: date) -> It
             yield Difference("amount", view.batch_no, number, abs(fen) - expected, "银行记账的金额或对方账号与发出的不一致")
 
 
-def _unanswered(conn: Connection, centre: str, view: BatchView, on: date) -> Iterable[Difference]:
-    p, e = tables.payment, tables.payment_event
-    last = events.last_event(centre, p.c.batch_no == view.batch_no)
-    sent = (
-        sa.select(e.c.payment_no, sa.func.min(e.c.event_on).label("day"))
-        .where(e.c.centre == centre, e.c.state == "sent")
-        .group_by(e.c.payment_no)
-        .subquery()
-    )
-    query = (
-        sa.select(p.c.payment_no, p.c.amount_fen, e.c.state, e.c.event_on, sent.c.day)
-        .select_from(p)
-        .join(last, last.c.payment_no == p.c.payment_no)
-        .join(e, sa.and_(e.c.centre == p.c.centre, e.c.event_no == last.c.event_no))
-        .outerjoin(sent, sent.c.payment_no == p.c.payment_no)
-        .where(p.c.centre == centre, e.c.state.in_((*events.UNANSWERED, "returned")))
-        .order_by(p.c.ordinal)
-    )
-    for row in conn.execute(query):
-        if row.state == "returned":
-            yield Difference("return", view.batch_no, row.payment_no, int(row.amount_fen), "已退汇，款项转入下一次清算")
-        else:
-            late = (on - (row.day or row.event_on)).days > PATIENCE_DAYS
-            text = f"银行超过 {PATIENCE_DAYS} 天没有答复" if late else "银行尚未答复"
-            yield Difference("missing" if late else "timing", view.batch_no, row.payment_no, int(row.amount_fen), text)
+def _named(kind: Class, batch_no: int, payments: pa.Table, text: str) -> Iterator[Difference]:
+    """The first payments one by one, the rest as one sum."""
+    for row in payments.slice(0, NAMED).select(["payment_no", "amount_fen"]).to_pylist():
+        yield Difference(kind, batch_no, row["payment_no"], row["amount_fen"], text)
+    rest = payments.slice(NAMED)
+    if rest.num_rows:
+        fen = _sum(rest["amount_fen"])
+        yield Difference(kind, batch_no, "", fen, f"{text}（其余 {rest.num_rows} 笔合计）", rest.num_rows)
 
 
-def _unmoved(conn: Connection, centre: str, view: BatchView, on: date, as_one: bool) -> Iterable[Difference]:
+def _unanswered(batch_no: int, payments: pa.Table, sent_on: date | None, on: date) -> Iterator[Difference]:
+    """Sent and without an answer, or returned."""
+    waiting = payments.filter(pc.is_in(payments["state"], value_set=pa.array(events.UNANSWERED)))
+    if waiting.num_rows:
+        late = (on - (sent_on or pc.min(waiting["event_on"]).as_py())).days > PATIENCE_DAYS
+        text = f"银行超过 {PATIENCE_DAYS} 天没有答复" if late else "银行尚未答复"
+        yield from _named("missing" if late else "timing", batch_no, waiting, text)
+    yield from _named("return", batch_no, payments.filter(pc.equal(payments["state"], "returned")), "已退汇，款项转入下一次清算")
+
+
+def _unmoved(batch_no: int, payments: pa.Table, moved: pa.Table, on: date, as_one: bool) -> Iterator[Difference]:
     """Confirmed without a movement, and failed with a debit that did not come back."""
-    p, e, m = tables.payment, tables.payment_event, tables.movement
-    last = events.last_event(centre, p.c.batch_no == view.batch_no)
 
-    def moved(*kinds: str) -> sa.ColumnElement[bool]:
-        return sa.exists().where(m.c.centre == centre, m.c.payment_no == p.c.payment_no, m.c["class"].in_(kinds))
+    def moved_as(*kinds: str) -> pa.ChunkedArray:
+        return pc.is_in(payments["payment_no"], value_set=_of_kinds(moved, *kinds)["payment_no"].combine_chunks())
 
-    base = (
-        sa.select(p.c.payment_no, p.c.amount_fen, e.c.event_on)
-        .select_from(p)
-        .join(last, last.c.payment_no == p.c.payment_no)
-        .join(e, sa.and_(e.c.centre == p.c.centre, e.c.event_no == last.c.event_no))
-        .where(p.c.centre == centre)
-        .order_by(p.c.ordinal)
-    )
     if not as_one:
-        for row in conn.execute(base.where(e.c.state == "confirmed", ~moved("debit", "collection"))):
-            late = (on - row.event_on).days > PATIENCE_DAYS
-            text = f"银行确认后超过 {PATIENCE_DAYS} 天没有账户变动" if late else "银行已确认，账户变动未到"
-            yield Difference("missing" if late else "timing", view.batch_no, row.payment_no, int(row.amount_fen), text)
-    for row in conn.execute(base.where(e.c.state == "failed", moved("debit"), ~moved("return"))):
-        yield Difference("missing", view.batch_no, row.payment_no, int(row.amount_fen), "银行称失败，但账户已借记而未退回")
+        absent = payments.filter(pc.and_(pc.equal(payments["state"], "confirmed"), pc.invert(moved_as("debit", "collection"))))
+        if absent.num_rows:
+            late = pc.less(absent["event_on"], pa.scalar(max(on, _EARLY) - timedelta(days=PATIENCE_DAYS), pa.date32()))
+            yield from _named("missing", batch_no, absent.filter(late), f"银行确认后超过 {PATIENCE_DAYS} 天没有账户变动")
+            yield from _named("timing", batch_no, absent.filter(pc.invert(late)), "银行已确认，账户变动未到")
+    stuck = pc.and_(pc.and_(pc.equal(payments["state"], "failed"), moved_as("debit")), pc.invert(moved_as("return")))
+    yield from _named("missing", batch_no, payments.filter(stuck), "银行称失败，但账户已借记而未退回")
 
 
 def _strangers(conn: Connection, centre: str) -> list[Difference]:

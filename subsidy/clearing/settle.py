@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -41,9 +41,10 @@ REASONS = {
     "TWO-PERSONS": "金额达到双人审批的上限",
     "GROWTH": "金额比上一批次增长过多",
     "NEW-PAYEES": "新收款人占比过高",
+    "POLICY-CHANGED": "规则、参数或程序在上一批次之后有变动",
 }
 #: Reasons that are unusual: the settlement is `held`, not merely `waiting`.
-UNUSUAL = frozenset(("GROWTH", "NEW-PAYEES"))
+UNUSUAL = frozenset(("GROWTH", "NEW-PAYEES", "POLICY-CHANGED"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +106,13 @@ def build(
     payees: pa.Table,
     outbound: Outbound,
     held: Mapping[str, int] | None = None,
+    unusual: Sequence[str] = (),
 ) -> SettlementResult:
     """Build the settlement of `dates.period` in the caller's transaction; building it again returns what was stored.
 
     `payees`: one row per agreement as `gather.PAYEES`, as known that night (`payees.payees_on`). `held`: amounts in fen of lines that are
-    entitled and held by a gate up to the cut-off, by reason code. A rejected settlement that was not reopened by now gives its lines back:
+    entitled and held by a gate up to the cut-off, by reason code. `unusual`: further keys of `REASONS` why a person must look, whatever the
+    limits say. A rejected settlement that was not reopened by now gives its lines back:
     its payments are released and the lines come again under new numbers. A period without anything to send is declared `empty`.
     """
     centre = policy.centre
@@ -143,6 +146,8 @@ def build(
         sa.select(sa.func.count()).where(tables.settlement.c.centre == centre, tables.settlement.c.state == "published")
     ).scalar_one()
     reasons = _reasons(conn, policy, terms, first, sent_fen, collected_fen, gathered, builder.first_payment) if builder.batches else ()
+    if builder.batches:
+        reasons += tuple(code for code in REASONS if code in unusual and code not in reasons)
     state = "empty" if not builder.batches else "approved" if not reasons else "held" if UNUSUAL & set(reasons) else "waiting"
     needed = 0 if not reasons else 2 if "TWO-PERSONS" in reasons else 1
     result = SettlementResult(

@@ -1,13 +1,15 @@
 """Voucher rows (记账凭证信息, 表8.0.5): the journal of a calendar month as finance systems take it in.
 
-One voucher per booking (journal block), day and reason, with a debit row and a credit row. Journal rows never change, so a voucher that was
-written never changes either; later bookings add vouchers, and the file comes as a new version.
+One voucher per booking (journal block), day and reason, with a debit row and a credit row. Journal rows never change, so a voucher that
+was written never changes either. Every night that books writes a file with what is new since the file before (`write_new`); a month is
+written whole on demand (`write`), as a new version when later bookings added vouchers.
 """
 
 from __future__ import annotations
 
 import hashlib
 from datetime import date
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -16,7 +18,7 @@ from subsidy.clearing import outbox
 from subsidy.clearing.profiles import Outbound, fill, load
 from subsidy.facts.store import Store
 from subsidy.ledger import tables
-from subsidy.ledger.database import Database
+from subsidy.ledger.database import Database, next_numbers
 from subsidy.money.amounts import format_yuan
 from subsidy.policy.model import CentrePolicy
 from subsidy.settings import Settings
@@ -54,6 +56,23 @@ def rows(conn: Connection, centre: str, period: str) -> list[Row]:
     """
     first, after = month_of(period)
     j = tables.journal
+    return _rows(conn, centre, j.c.entry_on >= first, j.c.entry_on < after)
+
+
+def rows_of_blocks(conn: Connection, centre: str, first: int, last: int) -> list[Row]:
+    """The voucher rows of the journal blocks `first` to `last`, in order of their numbers, debit before credit; they add up to the blocks'
+    own sums."""
+    found = _rows(conn, centre, tables.journal.c.block_no.between(first, last))
+    b = tables.journal_block
+    booked = conn.execute(
+        sa.select(sa.func.sum(b.c.amount_fen)).where(b.c.centre == centre, b.c.block_no.between(first, last))
+    ).scalar_one()
+    assert sum(r[3] for r in found) == int(booked or 0), "vouchers tie to the journal"
+    return found
+
+
+def _rows(conn: Connection, centre: str, *where: sa.ColumnElement[bool]) -> list[Row]:
+    j = tables.journal
     query = (
         sa.select(
             j.c.entry_on,
@@ -63,7 +82,7 @@ def rows(conn: Connection, centre: str, period: str) -> list[Row]:
             j.c.credit_account,
             sa.cast(sa.func.sum(j.c.amount_fen), sa.BigInteger).label("fen"),
         )
-        .where(j.c.centre == centre, j.c.entry_on >= first, j.c.entry_on < after)
+        .where(j.c.centre == centre, *where)
         .group_by(j.c.entry_on, j.c.block_no, j.c.reason, j.c.debit_account, j.c.credit_account)
         .order_by(j.c.entry_on, j.c.block_no, j.c.reason, j.c.debit_account, j.c.credit_account)
     )
@@ -106,6 +125,88 @@ def text(found: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+#: Counter of the journal block that no voucher file of a night holds yet.
+COVERED = "voucher_block"
+
+
+def write_new(
+    db: Database,
+    token: int,
+    settings: Settings,
+    policy: CentrePolicy,
+    *,
+    business_date: date,
+    run_no: int,
+    outbound: Outbound | None = None,
+) -> list[str]:
+    """Write the vouchers of all bookings since the last file of this kind into one file of `business_date`; nothing new, no file. Also
+    finishes what was begun before a crash. Returns the names of the files written now.
+
+    TransientError ``PUBLISH-DISK`` when a file cannot be written; the next call writes it."""
+    outbound = outbound or load(settings.rules, policy.centre)
+    store, f, b = Store(settings.store_url), tables.published_file, tables.journal_block
+    centre = policy.centre
+    with db.transaction(centre, token) as conn:
+        newest = int(conn.execute(sa.select(sa.func.max(b.c.block_no)).where(b.c.centre == centre)).scalar_one() or 0)
+        c = tables.counter
+        first = conn.execute(sa.select(c.c.next_no).where(c.c.centre == centre, c.c.name == COVERED)).scalar_one_or_none() or 1
+        if newest >= first:
+            data = text(rows_of_blocks(conn, centre, int(first), newest)).encode(outbound.voucher_encoding)
+            store.put_bytes(data)
+            _intend(conn, policy, outbound, f"{business_date:%Y%m%d}", data, business_date, run_no)
+            next_numbers(conn, centre, COVERED, newest + 1 - int(first))
+        todo = conn.execute(
+            sa.select(f.c.path, f.c.sha256).where(f.c.centre == centre, f.c.kind == "voucher", f.c.state == "intent").order_by(f.c.path)
+        ).all()
+    for path, sha256 in todo:
+        with store.open(Store.raw_path(sha256)) as handle:
+            outbox.write_whole(settings.home / path, handle.read())
+    if todo:
+        with db.transaction(centre, token) as conn:
+            paths = [path for path, _ in todo]
+            conn.execute(sa.update(f).where(f.c.centre == centre, f.c.path.in_(paths)).values(state="published"))
+    return [path.rsplit("/", 1)[1] for path, _ in todo]
+
+
+def _path(policy: CentrePolicy, outbound: Outbound, when: str, version: int) -> str:
+    known = {"unit_no": policy.code, "month": when, "version": f"{version:03d}"}
+    return f"outbox/{policy.centre}/{fill(outbound.voucher_name, known)}"
+
+
+def _last(conn: Connection, policy: CentrePolicy, outbound: Outbound, when: str) -> tuple[int, Any]:
+    """The newest version of the voucher file of a day or month, and its row (path, sha256, state); 0 and None when there is none."""
+    f = tables.published_file
+    version, last = 0, None
+    while True:
+        row = conn.execute(
+            sa.select(f.c.path, f.c.sha256, f.c.state).where(
+                f.c.centre == policy.centre, f.c.path == _path(policy, outbound, when, version + 1)
+            )
+        ).one_or_none()
+        if row is None:
+            return version, last
+        version, last = version + 1, row
+
+
+def _intend(conn: Connection, policy: CentrePolicy, outbound: Outbound, when: str, data: bytes, business_date: date, run_no: int) -> str:
+    """Record that the next version of the voucher file of a day or month is about to appear; returns its path."""
+    version, _ = _last(conn, policy, outbound, when)
+    path = _path(policy, outbound, when, version + 1)
+    conn.execute(
+        sa.insert(tables.published_file).values(
+            centre=policy.centre,
+            path=path,
+            kind="voucher",
+            sha256=hashlib.sha256(data).hexdigest(),
+            bytes=len(data),
+            business_date=business_date,
+            run_no=run_no,
+            state="intent",
+        )
+    )
+    return path
+
+
 def write(
     db: Database,
     token: int,
@@ -126,38 +227,14 @@ def write(
         found = rows(conn, policy.centre, period)
         assert sum(r[3] for r in found) == journal_total(conn, policy.centre, period), "vouchers tie to the journal"
         data = text(found).encode(outbound.voucher_encoding)
-        sha256 = hashlib.sha256(data).hexdigest()
-        known = {"unit_no": policy.code, "month": period.replace("-", "")}
-
-        def path_of(version: int) -> str:
-            return f"outbox/{policy.centre}/{fill(outbound.voucher_name, known | {'version': f'{version:03d}'})}"
-
-        version, last = 0, None
-        while True:
-            row = conn.execute(
-                sa.select(f.c.path, f.c.sha256, f.c.state).where(f.c.centre == policy.centre, f.c.path == path_of(version + 1))
-            ).one_or_none()
-            if row is None:
-                break
-            version, last = version + 1, row
-        path = path_of(version)
-        if last is None or last.sha256 != sha256:
-            path = path_of(version + 1)
+        _, last = _last(conn, policy, outbound, period.replace("-", ""))
+        if last is None or last.sha256 != hashlib.sha256(data).hexdigest():
             store.put_bytes(data)
-            conn.execute(
-                sa.insert(f).values(
-                    centre=policy.centre,
-                    path=path,
-                    kind="voucher",
-                    sha256=sha256,
-                    bytes=len(data),
-                    business_date=business_date,
-                    run_no=run_no,
-                    state="intent",
-                )
-            )
+            path = _intend(conn, policy, outbound, period.replace("-", ""), data, business_date, run_no)
         elif last.state == "published":
-            return path.rsplit("/", 1)[1]
+            return str(last.path).rsplit("/", 1)[1]
+        else:
+            path = str(last.path)
     outbox.write_whole(settings.home / path, data)
     with db.transaction(policy.centre, token) as conn:
         conn.execute(sa.update(f).where(f.c.centre == policy.centre, f.c.path == path).values(state="published"))

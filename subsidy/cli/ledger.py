@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from subsidy.clearing import publish
 from subsidy.errors import Finding
 from subsidy.ledger import chain, restore, write_off_desk
 from subsidy.ledger.backup import backup, centres
@@ -172,8 +173,12 @@ def _match(args: argparse.Namespace) -> int:
 
 
 def _release(args: argparse.Namespace) -> int:
-    with open_database(load_settings()).transaction_system() as conn:
-        restore.release(conn, args.centre, person=_who(args), reason=args.reason, at=_now(), replayed_through=args.through)
+    settings = load_settings()
+    with open_database(settings).transaction_system() as conn:
+        strangers = publish.unknown_files(conn, settings, args.centre)
+        restore.release(
+            conn, args.centre, person=_who(args), reason=args.reason, at=_now(), replayed_through=args.through, strangers=strangers
+        )
     _say(args, {"centre": args.centre, "locked": ""}, f"{args.centre} 可以发布了。")
     return DONE
 

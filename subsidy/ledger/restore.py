@@ -31,8 +31,8 @@ from subsidy.ledger.database import Database, next_numbers
 TOKEN_GAP = 1_000_000
 #: How a batch number since the backup may be matched. `unused`: it never leaves the house (netting), or the bank never received it.
 HOW = ("outbox", "result", "statement", "asked", "unused")
-#: Matches that say the batch did leave: it must not be sent again.
-LEFT = ("outbox", "result", "statement")
+#: Matches after which the batch must not be written again: it left, or it may have left and the bank is being asked.
+LEFT = ("outbox", "result", "statement", "asked")
 _BEFORE_ALL = date(1900, 1, 1)
 
 
@@ -205,28 +205,47 @@ def _fate(conn: Connection, centre: str, batch: Any, archived: dict[str, int], o
     serial = conn.execute(query.order_by(movement.c.movement_no).limit(1)).scalar_one_or_none()
     if serial:
         return "statement", serial
-    if batch["sha256"] and (f"raw/{batch['sha256'][:2]}/{batch['sha256']}" in archived or (outbox / batch["file_name"]).is_file()):
+    if batch["sha256"] and (
+        f"raw/{batch['sha256'][:2]}/{batch['sha256']}" in archived or _holds(outbox / batch["file_name"], batch["sha256"])
+    ):
         return "outbox", batch["file_name"]
     query = sa.select(published.c.path).where(published.c.centre == centre, published.c.batch_no == number, published.c.kind == "query")
     path = conn.execute(query.order_by(published.c.path).limit(1)).scalar_one_or_none()
     return ("asked", path) if path else None
 
 
-def left_the_house(conn: Connection, centre: str, batch_no: int) -> bool:
-    """True when the batch was matched as having been sent before the loss: it must not be written to the outbox again."""
-    last = _restoration(conn, centre)
-    if last is None:
+def _holds(path: Path, sha256: str) -> bool:
+    """Whether the file is there with these very bytes; another file of the name proves nothing of the batch."""
+    if not path.is_file():
         return False
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest() == sha256
+
+
+def left_the_house(conn: Connection, centre: str, batch_no: int) -> bool:
+    """True when the batch was matched, after any restore, as sent before the loss or as asked about: it must not be written to the outbox
+    again by itself."""
     m = tables.restoration_match
-    query = sa.select(m.c.how).where(m.c.centre == centre, m.c.restoration_no == last.restoration_no, m.c.batch_no == batch_no)
+    query = sa.select(m.c.how).where(m.c.centre == centre, m.c.batch_no == batch_no).order_by(m.c.restoration_no.desc()).limit(1)
     return conn.execute(query).scalar_one_or_none() in LEFT
 
 
-def release(conn: Connection, centre: str, *, person: str, reason: str, at: str, replayed_through: date, sent: Sequence[int] = ()) -> None:
+def release(
+    conn: Connection,
+    centre: str,
+    *,
+    person: str,
+    reason: str,
+    at: str,
+    replayed_through: date,
+    sent: Sequence[int] = (),
+    strangers: Sequence[str] = (),
+) -> None:
     """Let the centre publish again, on a person's word.
 
     `replayed_through`: the last business date that ran before the loss, which the replay must have reached; `sent`: further batch numbers
-    that are known to have been sent. TerminalError ``RESTORE-REPLAY`` while the replay has not come so far or did not build such a number,
+    that are known to have been sent; `strangers`: names of payment files in the outbox that no batch has. TerminalError
+    ``RESTORE-REPLAY`` while the replay has not come so far, did not build such a number or does not know such a file,
     ``RESTORE-PENDING`` while a number is not matched, ``RESTORE-REASON`` without person and reason."""
     if not person or not reason.strip():
         raise TerminalError("RESTORE-REASON", "解除锁定需要操作人和原因。", "发布仍然锁定。", "写明核对的依据后重试。")
@@ -239,6 +258,13 @@ def release(conn: Connection, centre: str, *, person: str, reason: str, at: str,
     if reached < replayed_through or unknown:
         about = f"营业日期才到 {reached}" if reached < replayed_through else f"批次 {unknown[0]} 还没有重建"
         raise TerminalError("RESTORE-REPLAY", f"{centre} 的重放没有完成：{about}。", "发布仍然锁定。", "先从原始文件重跑备份之后的各夜。")
+    if strangers:
+        raise TerminalError(
+            "RESTORE-REPLAY",
+            f"{centre} 的待发目录中有账簿不认识的付款文件：{'、'.join(strangers[:5])}。出事前发出过的批次还没有重建，或内容已不同。",
+            "发布仍然锁定。",
+            "先从原始文件重跑备份之后的各夜；仍不认识的，向银行查明后移走。",
+        )
     waiting = pending(conn, centre)
     if waiting:
         raise TerminalError(

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from subsidy.clearing import overall, profiles, results
+from subsidy.clearing import overall, profiles, results, vouchers
 from subsidy.errors import TerminalError
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
@@ -18,7 +18,8 @@ from subsidy.settings import Settings
 
 
 def read_results(settings: Settings, centre: str, business_date: date, actor: str) -> dict[str, Any]:
-    """Read the centre's result, movement and answer files under its lease; the last opened run gives the policy."""
+    """Read the centre's result, movement and answer files under its lease, and write the vouchers of what they booked; the last opened run
+    gives the policy."""
     db = open_database(settings)
     with db.read() as conn:
         run_no = conn.execute(sa.select(sa.func.max(tables.run.c.run_no)).where(tables.run.c.centre == centre)).scalar_one_or_none()
@@ -26,9 +27,9 @@ def read_results(settings: Settings, centre: str, business_date: date, actor: st
         raise TerminalError("RESULT-NO-RUN", f"{centre} 还没有运行过。", "没有读取任何文件，银行文件留在原处。", "先运行该中心的夜间处理。")
     ctx = context.load(settings, centre, int(run_no))
     with context.working(db, centre, f"{actor}：读取回盘 {business_date}") as token:
-        counts = results.read_bank_files(
-            db, token, settings, ctx.policy, business_date, ctx.run.run_no, outbound=profiles.load(ctx.rules, centre)
-        )
+        outbound = profiles.load(ctx.rules, centre)
+        counts = results.read_bank_files(db, token, settings, ctx.policy, business_date, ctx.run.run_no, outbound=outbound)
+        vouchers.write_new(db, token, settings, ctx.policy, business_date=business_date, run_no=ctx.run.run_no, outbound=outbound)
     return counts if isinstance(counts, dict) else asdict(counts)
 
 

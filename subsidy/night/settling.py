@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from subsidy.calendar import SettlementDates, settlements_due
-from subsidy.clearing import approval, payees, profiles
+from subsidy.clearing import approval, payees, profiles, vouchers
 from subsidy.clearing import publish as publishing
 from subsidy.clearing import settle as building
 from subsidy.errors import TerminalError
@@ -25,8 +26,9 @@ from subsidy.settings import Settings
 
 
 def settle(ctx: Context, token: int) -> dict[str, Any]:
-    """The step `settle`: build every settlement whose night has come and that was not built yet. Nothing is built while a line differs from
-    its second computation or an invariant is broken (TerminalError ``SETTLE-BLOCKED``)."""
+    """The step `settle`: write the vouchers of what was booked, and build every settlement whose night has come and that was not built yet.
+
+    Nothing is built while a line differs from its second computation or an invariant is broken (TerminalError ``SETTLE-BLOCKED``)."""
     with ctx.db.read() as conn:
         done = context.step_result(conn, ctx.run, "settle")
         checked = context.step_result(conn, ctx.run, "check") or {}
@@ -42,15 +44,43 @@ def settle(ctx: Context, token: int) -> dict[str, Any]:
             "没有生成批次，没有付款；已记账的内容保留。",
             "在看板打开本日的异常清单，逐项查明；改正后重跑本日。",
         )
-    inputs = [(dates, *_inputs(ctx, dates)) for dates in due]
     outbound = profiles.load(ctx.rules, ctx.centre)
+    if not verified.get("broken"):
+        vouchers.write_new(
+            ctx.db, token, ctx.settings, ctx.policy, business_date=ctx.run.business_date, run_no=ctx.run.run_no, outbound=outbound
+        )
+    inputs = [(dates, *_inputs(ctx, dates)) for dates in due]
     built = []
     with ctx.db.transaction(ctx.centre, token) as conn:
         for dates, parties, held in inputs:
-            result = building.build(conn, ctx.policy, ctx.run.run_no, dates, payees=parties, outbound=outbound, held=held)
+            result = building.build(
+                conn,
+                ctx.policy,
+                ctx.run.run_no,
+                dates,
+                payees=parties,
+                outbound=outbound,
+                held=held,
+                unusual=("POLICY-CHANGED",) if _policy_changed(conn, ctx) else (),
+            )
             register.add_findings(ctx.db, conn, ctx.run, "clearing", result.findings)
             built.append(result.counts())
         return context.finish_step(conn, ctx.run, "settle", {"settlements": built})
+
+
+def _policy_changed(conn: Connection, ctx: Context) -> bool:
+    """Whether rules, parameters or engine changed since the run that built the last settlement: the night then assesses everything anew
+    and posts what comes out differently, which nobody has seen yet."""
+    s, r = tables.settlement, tables.run
+    last = conn.execute(
+        sa.select(sa.func.max(s.c.run_no)).where(s.c.centre == ctx.centre, s.c.run_no < ctx.run.run_no, s.c.state != "empty")
+    ).scalar_one()
+    versions = conn.execute(
+        sa.select(r.c.policy_version, r.c.engine_version)
+        .distinct()
+        .where(r.c.centre == ctx.centre, r.c.run_no.between(int(last or 1), ctx.run.run_no))
+    ).all()
+    return len(versions) > 1
 
 
 def due_settlements(ctx: Context) -> list[SettlementDates]:
@@ -129,5 +159,8 @@ def publish(settings: Settings, centre: str, period: str) -> dict[str, Any]:
         raise TerminalError("PUBLISH-NONE", f"{centre} 没有 {period} 期的清算批次。", "没有发布任何文件。", "先运行该期的夜间处理。")
     ctx = context.load(settings, centre, int(run_no))
     with context.working(db, centre, f"发布 {period}") as token:
-        published = publishing.publish(db, token, settings, ctx.policy, period, ctx.run.run_no, outbound=profiles.load(ctx.rules, centre))
+        outbound = profiles.load(ctx.rules, centre)
+        published = publishing.publish(db, token, settings, ctx.policy, period, ctx.run.run_no, outbound=outbound)
+        # Nettings are booked by publication.
+        vouchers.write_new(db, token, settings, ctx.policy, business_date=ctx.run.business_date, run_no=ctx.run.run_no, outbound=outbound)
     return asdict(published)

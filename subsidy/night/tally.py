@@ -38,26 +38,32 @@ class Tally:
 
 def of_period(conn: Connection, settings: Settings, centre: str, period: str) -> Tally:
     """The tally of a period as the ledger is now."""
-    numbers, path = _numbers(conn, centre, period), _path(settings, centre, period)
+    return _kept(conn, settings, centre, period) or _counted(conn, settings, centre, period)
+
+
+def _kept(conn: Connection, settings: Settings, centre: str, period: str) -> Tally | None:
+    """The tally that was counted before, when nothing has happened since."""
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["numbers"] == numbers:
-            t = kept["tally"]
-            states = {str(k): (int(n), int(fen)) for k, (n, fen) in t["states"].items()}
-            return Tally(states, bool(t["ties"]), int(t["unexplained"]), tuple((str(k), int(n), int(f)) for k, n, f in t["differences"]))
+        kept = json.loads(_path(settings, centre, period).read_text(encoding="utf-8"))
+        if kept["numbers"] != _numbers(conn, centre, period):
+            return None
+        t = kept["tally"]
+        states = {str(k): (int(n), int(fen)) for k, (n, fen) in t["states"].items()}
+        return Tally(states, bool(t["ties"]), int(t["unexplained"]), tuple((str(k), int(n), int(f)) for k, n, f in t["differences"]))
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # not there yet, or half a file of a killed process
-    return _counted(conn, settings, centre, period)
+        return None  # not there yet, or half a file of a killed process
 
 
 def refresh(settings: Settings, centre: str, period: str | None = None) -> None:
-    """Count `period` again, or the last `RECENT` ones."""
+    """Count `period` again, or the last `RECENT` ones, where something happened since or what is a matter of time may have become late."""
     s = tables.settlement
     with open_database(settings).read() as conn:
         query = sa.select(s.c.period).where(s.c.centre == centre).order_by(s.c.period.desc())
         chosen = query.limit(RECENT) if period is None else query.where(s.c.period == period)
         for found in conn.execute(chosen).scalars().all():
-            _counted(conn, settings, centre, found)
+            kept = _kept(conn, settings, centre, found)
+            if kept is None or any(kind == CLASSES["timing"] for kind, _, _ in kept.differences):
+                _counted(conn, settings, centre, found)
 
 
 def _counted(conn: Connection, settings: Settings, centre: str, period: str) -> Tally:
@@ -66,10 +72,10 @@ def _counted(conn: Connection, settings: Settings, centre: str, period: str) -> 
     kinds: Counter[str] = Counter()
     amounts: Counter[str] = Counter()
     for difference in found.differences:
-        kinds[CLASSES[difference.kind]] += 1
+        kinds[CLASSES[difference.kind]] += difference.count
         amounts[CLASSES[difference.kind]] += difference.amount_fen
     by_class = tuple((kind, kinds[kind], amounts[kind]) for kind in sorted(kinds))
-    tally = Tally(_states(conn, centre, period), found.ties, len(found.unexplained), by_class)
+    tally = Tally(_states(conn, centre, period), found.ties, found.unexplained_count, by_class)
     _keep(_path(settings, centre, period), json.dumps({"numbers": numbers, "tally": asdict(tally)}, ensure_ascii=False))
     return tally
 

@@ -82,7 +82,7 @@ def book(conn: Connection, inputs: ReportInputs) -> Book:
     )
     warnings = [*policy.warnings, *(_warning(f) for f in horizon_warnings(policy, _last_day(inputs)))]
     if tied.unexplained:
-        warnings.append(f"三方对账有 {len(tied.unexplained)} 项差异需要人工查明，见“对账差异”。")
+        warnings.append(f"三方对账有 {tied.unexplained_count} 项差异需要人工查明，见“对账差异”。")
     return Book(_cover(conn, inputs, sheets, warnings), sheets, _ties(conn, inputs))
 
 

@@ -147,6 +147,41 @@ def test_crash_between_intent_and_file(house: House, monkeypatch: pytest.MonkeyP
         assert conn.execute(sa.select(f.c.state).where(f.c.kind == "voucher")).scalars().all() == ["published"]
 
 
+def test_every_booking_stands_in_exactly_one_file_of_new_vouchers(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.night(NIGHT, {"X1": {"S1": 30000}, "X2": {"S1": 20000}})
+
+    def write(day: date) -> list[str]:
+        return vouchers.write_new(house.db, house.token, house.settings, house.policy, business_date=day, run_no=house.run_no)
+
+    unit = house.policy.code
+    assert write(NIGHT) == [f"TX_VCH_{unit}_20260920_V001.TXT"]
+    assert write(NIGHT) == []
+    house.send(SEPTEMBER)
+    house.answer(house.batches("2026-09")[0])
+    house.read(date(2026, 9, 22))
+    with monkeypatch.context() as patched:
+        patched.setattr(vouchers.outbox, "write_whole", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            write(NIGHT)
+    house.night(OCTOBER.night, {"X1": {"S1": 25000, "S2": 1000}})
+    # What was begun before the crash is finished, and what was booked since comes in a file of its own.
+    assert write(OCTOBER.night) == [f"TX_VCH_{unit}_20260920_V002.TXT", f"TX_VCH_{unit}_{OCTOBER.night:%Y%m%d}_V001.TXT"]
+    assert write(OCTOBER.night) == []
+    files = [path.read_text(encoding="gb18030").splitlines() for path in sorted(house.outbox.glob("TX_VCH_*"))]
+    written = [line for file in files for line in file[1:-1]]
+    assert len(written) == len(set(written))
+    with house.db.read() as conn:
+        every = [
+            line for month in ("2026-09", "2026-10") for line in vouchers.text(vouchers.rows(conn, house.centre, month)).splitlines()[1:-1]
+        ]
+        total = sum(vouchers.journal_total(conn, house.centre, month) for month in ("2026-09", "2026-10"))
+        assert sorted(every) == sorted(written)
+        f = tables.published_file
+        assert set(conn.execute(sa.select(f.c.state).where(f.c.kind == "voucher")).scalars()) == {"published"}
+    amounts = [line.split("|")[3:5] for line in written]
+    assert sum(round(float(d) * 100) for d, _ in amounts) == sum(round(float(c) * 100) for _, c in amounts) == total
+
+
 def test_every_reason_of_the_journal_has_a_voucher_text() -> None:
     from subsidy.ledger.journal import ROLES
 

@@ -13,6 +13,7 @@ from clearing_house import APPROVAL, NOVEMBER, OCTOBER, OTHER, OWN, SEPTEMBER, H
 
 from subsidy.clearing import approval, settle
 from subsidy.clearing.payees import payees_on
+from subsidy.errors import TerminalError
 from subsidy.facts.schema import TABLES, Facts
 from subsidy.ledger import tables, verify
 
@@ -223,6 +224,20 @@ def test_reasons(
     house.night(OCTOBER.night, {"X1": {"S2": amounts[1]}})
     built = house.settle(OCTOBER)
     assert (built.state, built.reasons, built.approvals_needed) == (state, reasons, needed)
+
+
+def test_what_the_caller_finds_unusual_holds_whatever_the_limits_say(new_house: NewHouse) -> None:
+    house = new_house(approval=APPROVAL)
+    house.night(NIGHT, {"X1": {"S1": 100}})
+    house.send(SEPTEMBER)
+    house.night(OCTOBER.night, {"X1": {"S2": 100}})
+    with house.db.transaction(house.centre, house.token) as conn:
+        built = settle.build(
+            conn, house.policy, house.run_no, OCTOBER, payees=house.payee_table(), outbound=house.outbound, unusual=("POLICY-CHANGED",)
+        )
+    assert (built.state, built.reasons, built.approvals_needed) == ("held", ("POLICY-CHANGED",), 1)
+    with pytest.raises(TerminalError, match="PUBLISH-NOT-APPROVED"):
+        house.publish("2026-10")
 
 
 def test_many_new_payees_hold_the_batch(new_house: NewHouse) -> None:

@@ -221,7 +221,8 @@ def test_publication_is_locked_until_every_number_is_matched_and_a_person_releas
     outbox.mkdir()
     (outbox / "BDC_BAT_1.DAT").write_bytes(b"x")
     with db.transaction_system() as conn:
-        conn.execute(sa.update(tables.batch).where(tables.batch.c.batch_no == 1).values(sha256="ab" * 32))
+        conn.execute(sa.update(tables.batch).where(tables.batch.c.batch_no.in_((1, 5))).values(sha256=hashlib.sha256(b"x").hexdigest()))
+        (outbox / "BDC_BAT_5.DAT").write_bytes(b"another file of that name")
         assert restore.pending(conn, CENTRE) == [1, 2, 3, 4, 5]
 
         def refused(**changes: object) -> str:
