@@ -112,27 +112,39 @@ def approvers(conn: Connection, centre: str, period: str, content_hash: str) -> 
             people = []
         elif given == "approve" and hash_ == content_hash and person not in people:
             people.append(person)
-    acted = audit.acted(conn, centre, subjects(conn, centre, period))
+    acted = _acted(conn, centre, period)
     return [person for person in people if person not in acted]
+
+
+def _acted(conn: Connection, centre: str, period: str) -> set[str]:
+    """Who acted in the settlement: as the chain of acts says, and whoever started one of its runs."""
+    r = tables.run
+    low, high = _runs(conn, centre, period)
+    started = sa.select(r.c.started_by).where(r.c.centre == centre, r.c.run_no > low, r.c.run_no <= high)
+    return audit.acted(conn, centre, subjects(conn, centre, period)) | set(conn.execute(started).scalars())
+
+
+def _runs(conn: Connection, centre: str, period: str) -> tuple[int, int]:
+    """The runs of a settlement: after the first number, up to the second."""
+    s = tables.settlement
+    mine = int(conn.execute(sa.select(s.c.run_no).where(s.c.centre == centre, s.c.period == period)).scalar_one())
+    before = conn.execute(
+        sa.select(sa.func.max(s.c.run_no)).where(s.c.centre == centre, s.c.run_no < mine, s.c.state.not_in(("rejected", "empty")))
+    ).scalar_one()
+    return int(before or 0), mine
 
 
 def subjects(conn: Connection, centre: str, period: str) -> list[str]:
     """Everything whose handling counts as acting in the settlement: its runs, their nights and files, and rows released for them."""
-    s, r, f, q = tables.settlement, tables.run, tables.file, tables.quarantine_release
-    mine = conn.execute(sa.select(s.c.run_no, s.c.settlement_on).where(s.c.centre == centre, s.c.period == period)).one()
-    before = conn.execute(
-        sa.select(sa.func.max(s.c.run_no)).where(s.c.centre == centre, s.c.run_no < mine.run_no, s.c.state.not_in(("rejected", "empty")))
-    ).scalar_one()
-    low = int(before or 0)
-    runs = conn.execute(
-        sa.select(r.c.run_no, r.c.business_date).where(r.c.centre == centre, r.c.run_no > low, r.c.run_no <= mine.run_no)
-    ).all()
+    r, f, q = tables.run, tables.file, tables.quarantine_release
+    low, high = _runs(conn, centre, period)
+    runs = conn.execute(sa.select(r.c.run_no, r.c.business_date).where(r.c.centre == centre, r.c.run_no > low, r.c.run_no <= high)).all()
     found = [subject_of(period), f"period:{period}"]
     found += [f"run:{run.run_no}" for run in runs]
     found += [f"{kind}:{day}" for day in sorted({run.business_date for run in runs}) for kind in ("night", "recompute")]
     found += [
         f"file:{number}"
-        for (number,) in conn.execute(sa.select(f.c.file_no).where(f.c.centre == centre, f.c.run_no > low, f.c.run_no <= mine.run_no))
+        for (number,) in conn.execute(sa.select(f.c.file_no).where(f.c.centre == centre, f.c.run_no > low, f.c.run_no <= high))
     ]
     if runs:
         days = [run.business_date for run in runs]
@@ -163,7 +175,7 @@ def _refusal(conn: Connection, centre: str, row: Mapping[Any, Any], person: str,
         return f"{period} 期批次已经批准，不需要再批。"
     if _given_back(conn, centre, period):
         return f"{period} 期批次被驳回后，款项已转入后面的清算，不能再批准。"
-    if person in audit.acted(conn, centre, subjects(conn, centre, period)):
+    if person in _acted(conn, centre, period):
         return f"{person} 参与过本批次的运行（触发、清除、标记、补跑、放行、录入期初或改动），不能批准；请由其他人审批。"
     if person in approvers(conn, centre, period, content_hash):
         return f"{person} 已经批准过，双人审批须由另一人批准。"

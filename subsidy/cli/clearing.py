@@ -125,7 +125,9 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _publish(args: argparse.Namespace) -> int:
-    result = api.publish(load_settings(), args.centre, args.period)
+    settings = load_settings()
+    api.record_act(settings, args.centre, _actor(), "publish", f"settlement:{args.period}", "命令行")
+    result = api.publish(settings, args.centre, args.period)
     text = f"{result['period']} 期：{result['state']}\n" + "\n".join(f"  {path}" for path in result["files"])
     if result["taken"]:
         text += "\n以下文件此前已离开待发目录，没有再次写出，已发出查询：\n" + "\n".join(f"  {name}" for name in result["taken"])

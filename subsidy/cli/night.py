@@ -51,6 +51,7 @@ def actor() -> str:
 def run_night(args: argparse.Namespace) -> int:
     """Run the steps with a progress bar on standard error."""
     settings = load_settings()
+    api.record_act(settings, args.centre, actor(), "trigger", f"night:{args.date}", f"命令行：{args.step or '整夜'}")
     opened = api.open_night(settings, args.centre, args.date, actor())
     results: dict[str, Any] = {"open_night": opened}
     steps = [(name, label) for name, label, _ in api.STEPS if args.step in (None, name)]

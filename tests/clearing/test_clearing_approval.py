@@ -85,6 +85,13 @@ def test_released_row_counts_as_acting(waiting: House) -> None:
     assert said(waiting, "乙").accepted
 
 
+def test_who_started_a_run_acted_even_where_no_act_was_recorded(waiting: House) -> None:
+    with waiting.db.transaction(waiting.centre, waiting.token) as conn:
+        conn.execute(sa.update(tables.run).where(tables.run.c.centre == waiting.centre, tables.run.c.run_no == 1).values(started_by="甲"))
+    assert not said(waiting, "甲").accepted
+    assert said(waiting, "乙").accepted
+
+
 def test_acts_in_other_things_do_not_count(waiting: House) -> None:
     for act, subject in (("trigger", "run:2"), ("approve", "run:1"), ("download", "settlement:2026-09"), ("trigger", "settlement:2026-08")):
         acted(waiting, "甲", act, subject)
