@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-ROOMS = ("arithmetic", "engine", "intake", "ledger", "clearing", "reports", "night")
+ROOMS = ("arithmetic", "engine", "intake", "ledger", "clearing", "reports", "pages", "night")
 
 
 def main(argv: list[str]) -> int:

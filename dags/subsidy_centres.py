@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import DAG, Asset, AsyncCallback, DeadlineAlert, DeadlineReference, Param, get_parsing_context
+from airflow.sdk import DAG, Asset, AsyncCallback, DeadlineAlert, DeadlineReference, get_parsing_context
 
 from subsidy.portal import config
 from subsidy.portal.alerts import NightIsLate
@@ -16,6 +16,7 @@ from subsidy.portal.approval import ApproveRecompute, ApproveSettlement, AskAgai
 from subsidy.portal.centre_card import CentreCard, cards
 from subsidy.portal.completion import ASSET
 from subsidy.portal.dag_ids import dag_id
+from subsidy.portal.forms import date_field, field, period_field, reason_field
 from subsidy.portal.request import MODES
 from subsidy.portal.steps import (
     AnnouncePeriod,
@@ -40,11 +41,9 @@ STEPS = (
     ("settle", "生成清算批次"), ("report", "出具报表"),
 )
 
-BUSINESS_DATE = Param(
-    None, type=["null", "string"], format="date", title="业务日期", description="要处理哪一天的业务；夜间自动运行时为前一日。"
-)
-REASON = Param("", type="string", title="原因", description="为什么要做；重算时必填，会写入审计记录。", maxLength=500)
-PERIOD = Param(None, type=["null", "string"], pattern=r"^\d{4}-(0[1-9]|1[0-2])$", title="期间", description="清算期间，例如 2026-10。")
+BUSINESS_DATE = date_field("要处理哪一天的业务；夜间自动运行时为前一日。")
+PERIOD = period_field("清算期间，例如 2026-10。")
+MODE_HELP = "重跑：补齐未完成的步骤，不会重复入账。预演：只看会改什么。重算：改钱须写原因，并由另一人批准。"
 
 NIGHT_DOC = """
 每晚 01:30（北京时间）处理前一日业务：接收文件、计算贴息、独立复算、记账、核验、到期时生成清算批次、出报表。
@@ -103,8 +102,8 @@ def night(card: CentreCard) -> DAG:
         deadline=alert,
         params={
             "business_date": BUSINESS_DATE,
-            "mode": Param("night", enum=list(MODES), values_display=MODES, title="方式", description="重跑、预演或重算，见本流程说明。"),
-            "reason": REASON,
+            "mode": field("night", "方式", MODE_HELP, enum=list(MODES), values_display=MODES),
+            "reason": reason_field(),
         },
     ) as dag:
         centre = card.centre
@@ -137,7 +136,7 @@ def night(card: CentreCard) -> DAG:
 def publish(card: CentreCard) -> DAG:
     """``subsidy_<centre>_publish``: a person approves, then the payment files go out."""
     with DAG(**common(card, "publish", "审批与发布", PUBLISH_DOC), schedule=None, params={"period": PERIOD}) as dag:
-        approve = ApproveSettlement(task_id="approve", task_display_name="审批清算批次", centre=card.centre, centre_name=card.name)
+        approve = ApproveSettlement(task_id="approve", task_display_name="审批清算批次", centre=card.centre)
         publish = Publish(task_id="publish", task_display_name="发布付款文件", centre=card.centre, asset=PERIOD_COMPLETE, **retrying())
         approve >> [publish, AskAgain(task_id="ask_again", task_display_name="再次提请", asked_by="approve", **retrying())]
     return dag
@@ -154,12 +153,12 @@ def results(card: CentreCard) -> DAG:
 def recompute(card: CentreCard) -> DAG:
     """``subsidy_<centre>_recompute``: another person approves, then the differences are posted."""
     params = {
-        "business_date": Param("", type="string", title="业务日期", description="要重算哪一天，例如 2026-10-20。"),
-        "reason": REASON,
-        "asked_by": Param("", type="string", title="提出人", description="由系统填写。"),
+        "business_date": field("", "业务日期", "要重算哪一天，例如 2026-10-20。", type="string"),
+        "reason": reason_field(),
+        "asked_by": field("", "提出人", "由系统填写。", type="string"),
     }
     with DAG(**common(card, "recompute", "重算审批", RECOMPUTE_DOC), schedule=None, params=params) as dag:
-        approve = ApproveRecompute(task_id="approve", task_display_name="审批重算", centre=card.centre, centre_name=card.name)
+        approve = ApproveRecompute(task_id="approve", task_display_name="审批重算", centre=card.centre)
         post = Recompute(task_id="recompute", task_display_name="重算并记账", centre=card.centre, approved_by="approve", **retrying())
         approve >> [post, AskAgain(task_id="ask_again", task_display_name="再次提请", asked_by="approve", **retrying())]
     return dag

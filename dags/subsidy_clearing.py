@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, Asset, Param, PartitionedAssetTimetable, RollupMapper
+from airflow.sdk import DAG, Asset, PartitionedAssetTimetable, RollupMapper
 
 from subsidy.portal import config
 from subsidy.portal.completion import ASSET, CentresDue, MonthOfEvent
 from subsidy.portal.dag_ids import CLEARING_DAG, CLEARING_DEADLINE_DAG
+from subsidy.portal.forms import date_field, period_field
 from subsidy.portal.steps import ClearAtDeadline, ClearMonth, retrying
 from subsidy.portal.timetable import BusinessDateTimetable
 
@@ -14,7 +15,7 @@ from subsidy.portal.timetable import BusinessDateTimetable
 DEADLINE_CRON = "0 9 25 * *"
 
 PERIOD_COMPLETE = Asset(ASSET)
-PERIOD = Param(None, type=["null", "string"], pattern=r"^\d{4}-(0[1-9]|1[0-2])$", title="期间", description="要清算的月份，例如 2026-10。")
+PERIOD = period_field("要清算的月份，例如 2026-10。")
 
 CLEARING_DOC = """
 当月应清算的中心全部完成（批次已发布，或本期无款可付）后自动运行：按中心、银行汇总应付、已付、失败、未达、退汇、追回，出划款指令和清算工作簿。
@@ -36,6 +37,6 @@ with DAG(
     CLEARING_DEADLINE_DAG, schedule=BusinessDateTimetable(DEADLINE_CRON, days_before=0, automatic=config.automatic()),
     dag_display_name="全部中心 · 清算到期", description="到期仍未完成时清算上月，写明缺谁", doc_md=DEADLINE_DOC,
     tags=["贴息", "清算"], default_args={"owner": "财务"}, catchup=False, max_active_runs=1,
-    params={"business_date": Param(None, type=["null", "string"], format="date", title="业务日期", description="清算这一天之前的那个月。")},
+    params={"business_date": date_field("清算这一天之前的那个月。")},
 ) as deadline:
     ClearAtDeadline(task_id="clear_month", task_display_name="清算上月", **retrying())

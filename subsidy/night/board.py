@@ -20,10 +20,15 @@ from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
 from subsidy.night import tally
 from subsidy.policy import PolicyError, load_centre
+from subsidy.reports.labels import safe_of
 from subsidy.settings import Settings
 
 #: Rows of findings and quarantine that one page lists; the workbook has them all.
 LISTED = 200
+#: Rows in quarantine that the board counts one by one.
+COUNTED = 200
+#: Stages whose errors need somebody at once; what intake finds lies in quarantine.
+SERIOUS = ("assess", "proof", "verify", "clearing", "result", "post")
 #: Kinds of published files that are offered to people, with what people call them. The first ones hold no personal data, or it is masked.
 MASKED = {"workbook": "工作簿", "voucher": "记账凭证", "transfer": "划款指令"}
 PERSONAL = {"payment": "付款文件副本", "recovery": "收款文件副本", "message": "付款报文", "notice": "资金通知", "query": "查询文件"}
@@ -145,25 +150,29 @@ def _findings(conn: Connection, centre: str, nights: dict[int, str]) -> Cell:
         return Cell("none", "")
     serious = conn.execute(
         sa.select(sa.func.count(), sa.func.max(t.c.run_no)).where(
-            t.c.centre == centre, t.c.run_no.in_(list(nights)), t.c.severity == "error", t.c.stage != "intake"
+            t.c.centre == centre, t.c.run_no.in_(list(nights)), t.c.severity == "error", t.c.stage.in_(SERIOUS)
         )
     ).one()
-    # As many rows as lie there still: released ones are read again and booked.
-    waiting = conn.execute(
-        sa.select(sa.func.count())
+    # As many rows as lie there still (released ones are read again and booked), counted no further than people count.
+    lying = (
+        sa.select(sa.literal(1))
         .select_from(q)
         .join(f, sa.and_(f.c.centre == q.c.centre, f.c.file_no == q.c.file_no))
         .where(
             q.c.centre == centre, f.c.run_no.in_(list(nights)),
             ~sa.exists().where(r.c.centre == q.c.centre, r.c.quarantine_no == q.c.quarantine_no),
         )
-    ).scalar_one()  # fmt: skip
+        .limit(COUNTED + 1)
+        .subquery()
+    )  # fmt: skip
+    waiting = conn.execute(sa.select(sa.func.count()).select_from(lying)).scalar_one()
+    many = f"{waiting:,} 行" if waiting <= COUNTED else f"{COUNTED:,} 行以上"
     last = nights[max(nights)]
     if serious[0]:
         night = nights[int(serious[1])]
-        return Cell("trouble", f"异常 {serious[0]} 项，隔离 {waiting} 行", "逐项查明，按“处理办法”处理", "findings", night)
+        return Cell("trouble", f"异常 {serious[0]:,} 项，隔离 {many}", "逐项查明，按“处理办法”处理", "findings", night)
     if waiting:
-        return Cell("waiting", f"隔离 {waiting} 行", "请对方更正；确认无误的放行", "findings", last)
+        return Cell("waiting", f"隔离 {many}", "请对方更正；确认无误的放行", "findings", last)
     return Cell("done", "无隔离", "", "findings", last)
 
 
@@ -257,7 +266,7 @@ def night(settings: Settings, centre: str, business_date: date) -> dict[str, Any
             "run": dict(run),
             "steps": {name: results[-1] for name, results in _steps(conn, centre, [run["run_no"]]).items()},
             "files": [dict(x) for x in conn.execute(sa.select(f).where(own).order_by(f.c.file_no)).mappings()],
-            "findings": [dict(x) for x in findings],
+            "findings": [dict(x) | {"safe": safe_of(x["stage"], x["severity"], x["line_no"])} for x in findings],
             "names": {
                 int(n): str(name)
                 for n, name in conn.execute(sa.select(f.c.file_no, f.c.name).where(f.c.centre == centre, f.c.file_no.in_(about)))

@@ -36,11 +36,14 @@ HOLDS = tuple(code for code, fault in FAULTS.items() if fault.soft and code.star
 Q, R, W, F = tables.quarantine, tables.quarantine_release, tables.release_request, tables.file
 
 
-def listed(settings: Settings, centre: str, on: date | None = None, *, everything: bool = False) -> list[dict[str, Any]]:
+def listed(
+    settings: Settings, centre: str, on: date | None = None, *, everything: bool = False, limit: int | None = None
+) -> list[dict[str, Any]]:
     """Rows in quarantine, oldest first: number, file, line, code, field, masked value, what, todo, owner (who must act), days, asked (who
     wants it released), soft (a person may release it); then the files that are held whole, with minus their register number and line 0.
 
-    `on`: the day ages are counted to (default: the centre's open business date). `everything`: released ones too."""
+    `on`: the day ages are counted to (default: the centre's open business date). `everything`: released ones too. `limit`: at most so many
+    rows, the oldest; held files come besides."""
     with open_database(settings).read() as conn:
         state = tables.centre_state
         day = on or conn.execute(sa.select(state.c.open_business_date).where(state.c.centre == centre)).scalar_one_or_none()
@@ -51,6 +54,7 @@ def listed(settings: Settings, centre: str, on: date | None = None, *, everythin
             .join(W, sa.and_(W.c.centre == Q.c.centre, W.c.quarantine_no == Q.c.quarantine_no), isouter=True)
             .where(Q.c.centre == centre)
             .order_by(Q.c.quarantine_no)
+            .limit(limit)
         )
         rows = conn.execute(query if everything else query.where(R.c.quarantine_no.is_(None))).mappings()
         found = [
@@ -79,9 +83,12 @@ def _held(conn: Connection, centre: str, day: date | None) -> list[dict[str, Any
         .where(F.c.centre == centre, F.c.state == "held")
         .order_by(F.c.file_no)
     )
+    held = conn.execute(query).mappings().all()
     why: dict[int, tuple[str, str]] = {}
     t = tables.finding
-    for row in conn.execute(sa.select(t.c.file_no, t.c.code, t.c.todo).where(t.c.centre == centre, t.c.code.in_(HOLDS), t.c.file_no > 0)):
+    runs, files = {r["run_no"] for r in held}, {r["file_no"] for r in held}
+    found = sa.select(t.c.file_no, t.c.code, t.c.todo).where(t.c.centre == centre, t.c.run_no.in_(runs), t.c.file_no.in_(files))
+    for row in conn.execute(found.where(t.c.code.in_(HOLDS))) if held else ():
         why.setdefault(int(row.file_no), (str(row.code), str(row.todo)))
     return [
         {
@@ -90,7 +97,7 @@ def _held(conn: Connection, centre: str, day: date | None) -> list[dict[str, Any
             "soft": True, "known_on": str(r["known_on"]), "days": (day - r["known_on"]).days if day else 0, "asked": r["asked"] or "",
             "released": r["how"] or "", "released_on": str(r["released_on"] or ""),
         }
-        for r in conn.execute(query).mappings()
+        for r in held
     ]  # fmt: skip
 
 

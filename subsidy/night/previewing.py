@@ -33,8 +33,56 @@ def said(name: str, result: dict[str, Any] | None) -> str | None:
     if result.get("periods"):
         parts.append("期间 " + "、".join(str(x) for x in result["periods"]))
     for settled in result.get("settlements", []):
-        parts.append(f"{settled['period']} 期：{settled['payments']:,} 笔，{format_yuan(settled['sent_fen'])} 元")
+        if settled["state"] == "empty":
+            parts.append(f"{settled['period']} 期：无应付")
+        else:
+            parts.append(f"{settled['period']} 期：{settled['payments']:,} 笔，{format_yuan(settled['sent_fen'])} 元")
     return "　".join(parts) or "完成"
+
+
+def change(business_date: date, result: dict[str, Any]) -> str:
+    """What a preview found, in one paragraph: how many lines and loans, how much, why."""
+    if not result["lines"]:
+        return f"预演 {business_date}：按今天的数据与规则重算，没有任何金额会改变。什么都没有写入。"
+    causes = "；".join(f"{cause} {_yuan(fen)} 元" for cause, fen in result["causes"].items())
+    return (
+        f"预演 {business_date}：{result['loans']:,} 笔贷款的 {result['lines']:,} 行明细会改变，净变动 {_yuan(result['amount_fen'])} 元"
+        f"（增 {_yuan(result.get('raised_fen', 0))}，减 {_yuan(result.get('lowered_fen', 0))}）。原因：{causes}。什么都没有写入。"
+    )
+
+
+def changed_line(line: dict[str, Any]) -> str:
+    """One line of a preview."""
+    return f"{line['agreement_no']} 第 {line['serial_no']} 号：{_yuan(line['old_fen'])} → {_yuan(line['new_fen'])} 元"
+
+
+def recomputed(business_date: str, result: dict[str, Any]) -> str:
+    """What a recompute did."""
+    if not result["posted"]:
+        return f"重算 {business_date}：没有差额，没有记账。"
+    return f"重算 {business_date}：记账 {result['posted']:,} 行，净变动 {_yuan(result.get('amount_fen', 0))} 元，随下一次清算支付或追回。"
+
+
+def read(result: dict[str, Any]) -> str:
+    """What reading the banks' files did."""
+    words = {"booked": "入账", "duplicates": "重复", "blocked": "有差异未入账", "incomplete": "未写完"}
+    counts = "，".join(f"{word} {result[key]} 个" for key, word in words.items() if result.get(key))
+    changes = {"confirmed": "已付", "failed": "失败", "opened": "未决", "returned": "退汇"}
+    applied = result.get("applied") or {}
+    told = "，".join(f"{word} {applied[key]:,} 笔" for key, word in changes.items() if applied.get(key))
+    blocked = "".join(f" {name}：{why}" for name, why in result.get("messages", []))
+    return f"银行文件：{counts or '没有新文件'}。" + (f"{told}。" if told else "") + blocked
+
+
+def cleared(result: dict[str, Any]) -> str:
+    """What a clearing over all centres did, and who is missing."""
+    missing = "、".join(result["missing"])
+    done = f"{result['period']} 月清算" + (f"第 {result['version']} 版" if "version" in result else "")
+    return f"{done}：" + (f"尚缺 {missing}；到齐后重新触发会生成新版本。" if missing else "各中心全部完成。")
+
+
+def _yuan(fen: int) -> str:
+    return f"{'-' if fen < 0 else ''}{abs(fen) // 100:,}.{abs(fen) % 100:02d}"
 
 
 def sheets(path: Path) -> list[tuple[str, list[list[tuple[str, bool]]], bool]]:

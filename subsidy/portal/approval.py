@@ -14,9 +14,12 @@ from typing import Any, NoReturn
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
+from subsidy.errors import Message
 from subsidy.money import format_yuan
 from subsidy.portal import config
+from subsidy.portal.centre_card import full_name
 from subsidy.portal.links import NightLink, PeriodLink
+from subsidy.portal.notes import say, telling
 from subsidy.portal.request import read_period, read_recompute
 from subsidy.portal.roles import load_roles
 from subsidy.portal.steps import retrying
@@ -24,6 +27,10 @@ from subsidy.settings import Settings, load_settings
 
 #: Task ids of what may follow an approval.
 PUBLISH, RECOMPUTE, ASK_AGAIN = "publish", "recompute", "ask_again"
+#: What is said when the time for an answer has run out.
+NO_ANSWER = Message(
+    "ANSWER-NONE", "规定时间内没有人答复，按驳回处理。", "没有付款，没有记账，什么都没有改。", "查明后重新触发本流程，即可再次提请。"
+)
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>])")
 
 
@@ -39,12 +46,12 @@ def yuan(fen: int) -> str:
 
 
 class _Approval(ApprovalOperator):  # type: ignore[misc]
+    APPROVE, REJECT = "批准", "驳回"
     template_fields = ()  # the text is ours and already escaped; nothing in it is a template
 
-    def __init__(self, *, centre: str, centre_name: str, **kwargs: Any) -> None:
-        super().__init__(subject="审批", defaults=ApprovalOperator.REJECT, response_timeout=config.answer_within(), **retrying(), **kwargs)
+    def __init__(self, *, centre: str, **kwargs: Any) -> None:
+        super().__init__(subject="审批", defaults=self.REJECT, response_timeout=config.answer_within(), **retrying(), **kwargs)
         self.centre = centre
-        self.centre_name = centre_name
 
     def ask(self, context: Any, settings: Settings, subject: str, body: str, content_hash: str) -> None:
         """Park the task until somebody who may approve answers. A second try must not show the text of the first: it starts over."""
@@ -64,7 +71,7 @@ class _Approval(ApprovalOperator):  # type: ignore[misc]
 
     def start_over(self, context: Any, message: str) -> NoReturn:
         """End without effect and put the question again in a new run, with the reason why the last answer does not settle it."""
-        self.log.warning("重新提请：%s", message)
+        say(self, context, f"重新提请：{message}")
         context["ti"].xcom_push(key="again", value=self.same_question(context) | {"notice": message})
         self.go_on(context, ASK_AGAIN)
 
@@ -92,6 +99,7 @@ class ApproveSettlement(_Approval):
     def same_question(self, context: Any) -> dict[str, str]:
         return {"period": read_period(context)}
 
+    @telling
     def execute(self, context: Any) -> None:
         from subsidy.night import api
 
@@ -99,19 +107,21 @@ class ApproveSettlement(_Approval):
         self.period = read_period(context)
         pending = api.pending_settlement(settings, self.centre, self.period)
         if pending is None or pending["state"] in ("approved", "publishing", "published"):
-            self.log.info("期间 %s 没有待审批的批次。", self.period)
+            say(self, context, f"期间 {self.period} 没有待审批的批次，直接发布已批准的文件。")
             self.go_on(context, PUBLISH)
+        name = full_name(settings.rules, self.centre)
         reasons = "".join(f"\n- {plain(reason)}" for reason in pending["reasons"]) or "\n- 无异常"
         body = (
-            f"**{plain(self.centre_name)}** {plain(self.period)} 期贴息清算\n\n"
+            f"**{plain(name)}** {plain(self.period)} 期贴息清算\n\n"
             f"- 金额：**{yuan(pending['amount_fen'])} 元**\n- 笔数：{int(pending['count'])}\n"
             f"- 需要批准：{int(pending['approvals_needed'])} 人\n"
             f"- 内容指纹：`{plain(pending['content_hash'][:16])}`\n\n需要人工审批的原因：{reasons}\n\n"
             f"批准后生成并发布付款文件；驳回则不付款，可再次提请。参与过本批次运行的人不能批准。{self.notice(context)}"
         )
-        subject = f"{self.centre_name} {self.period} 期清算：{yuan(pending['amount_fen'])} 元"
+        subject = f"{name} {self.period} 期清算：{yuan(pending['amount_fen'])} 元"
         self.ask(context, settings, subject, body, pending["content_hash"])
 
+    @telling
     def execute_complete(self, context: Any, event: dict[str, Any]) -> None:
         from subsidy.night import api
 
@@ -119,14 +129,14 @@ class ApproveSettlement(_Approval):
         self.period = read_period(context)
         person, chosen = _person(event), event.get("chosen_options") or []
         if not person:
-            self.log.warning("规定时间内没有人答复，按驳回处理；没有发布任何文件。重新触发本流程可再次提请。")
+            say(self, context, str(NO_ANSWER))
             self.go_on(context, None)
         if not load_roles(settings.rules).may(person, self.centre, "approve"):
             self.start_over(context, f"{person} 没有本中心的审批权限。")
         answer = "approve" if chosen == [self.APPROVE] else "reject"
         content_hash = context["ti"].xcom_pull(task_ids=self.task_id, key="content_hash")
         outcome = api.answer_settlement(settings, self.centre, self.period, person, answer, content_hash)
-        self.log.info("%s 答复 %s：%s", person, answer, outcome["message"])
+        say(self, context, f"{person} {'批准' if answer == 'approve' else '驳回'}：{outcome['message']}")
         if not outcome["accepted"]:
             self.start_over(context, str(outcome["message"]))
         if answer == "reject":
@@ -146,6 +156,7 @@ class ApproveRecompute(_Approval):
         asked = read_recompute(context)
         return {"business_date": str(asked.business_date), "reason": asked.reason, "asked_by": asked.actor}
 
+    @telling
     def execute(self, context: Any) -> None:
         from subsidy.night import api
 
@@ -154,18 +165,20 @@ class ApproveRecompute(_Approval):
         self.business_date = str(asked.business_date)
         preview = api.preview(settings, self.centre, asked.business_date)
         if not preview["amount_fen"] and not preview["lines"]:
-            self.log.info("重算不改变任何金额，不需要审批。")
+            say(self, context, "重算不改变任何金额，不需要审批。")
             self.go_on(context, RECOMPUTE)
+        name = full_name(settings.rules, self.centre)
         causes = "".join(f"\n- {plain(cause)}：{yuan(fen)} 元" for cause, fen in preview["causes"].items())
         amount = yuan(preview["amount_fen"])
         body = (
-            f"**{plain(self.centre_name)}** 重算业务日 {plain(asked.business_date)}\n\n- 净变动：**{amount} 元**\n"
+            f"**{plain(name)}** 重算业务日 {plain(asked.business_date)}\n\n- 净变动：**{amount} 元**\n"
             f"- 涉及贷款：{int(preview['loans'])} 笔\n- 涉及明细行：{int(preview['lines'])} 行\n"
             f"- 提出人：{plain(asked.actor)}\n- 原因：{plain(asked.reason)}\n\n按原因：{causes}\n\n"
             f"批准后差额记入当前业务日，随下一次清算支付或追回；驳回则什么都不改。提出人不能批准。{self.notice(context)}"
         )
-        self.ask(context, settings, f"{self.centre_name} 重算 {asked.business_date}：{amount} 元", body, preview["content_hash"])
+        self.ask(context, settings, f"{name} 重算 {asked.business_date}：{amount} 元", body, preview["content_hash"])
 
+    @telling
     def execute_complete(self, context: Any, event: dict[str, Any]) -> None:
         from subsidy.night import api
 
@@ -176,7 +189,7 @@ class ApproveRecompute(_Approval):
         if not person or event.get("chosen_options") != [self.APPROVE]:
             if person:
                 api.record_act(settings, self.centre, person, "reject", f"night:{asked.business_date}", asked.reason)
-            self.log.warning("重算未获批准（%s）；什么都没有改。", person or "无人答复")
+            say(self, context, f"{person} 驳回了重算；什么都没有改。" if person else str(NO_ANSWER))
             self.go_on(context, None)
         if person == asked.actor or not load_roles(settings.rules).may(person, self.centre, "approve"):
             api.record_act(settings, self.centre, person, "refused", f"night:{asked.business_date}", asked.reason)
@@ -194,6 +207,7 @@ class AskAgain(TriggerDagRunOperator):  # type: ignore[misc]
         super().__init__(trigger_dag_id="", logical_date=None, skip_when_already_exists=True, **kwargs)
         self.asked_by = asked_by
 
+    @telling
     def execute(self, context: Any) -> None:
         first, _, number = str(context["dag_run"].run_id).partition("__again")
         self.trigger_dag_id = self.dag_id

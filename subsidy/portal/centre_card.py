@@ -37,6 +37,11 @@ def cards(rules: Path, wanted_dag: str | None) -> list[CentreCard]:
     return [read_card(rules, folder) for folder in folders if CENTRE.fullmatch(folder) and folder != CLEARING]
 
 
+def full_name(rules: Path, centre: str) -> str:
+    """What people call a centre, also where its DAG was built without reading the folder; the folder's name when it is broken."""
+    return read_card(rules, centre).name
+
+
 def read_card(rules: Path, centre: str) -> CentreCard:
     """Load the folder of one centre, and turn its faults into text instead of raising: one centre must not hide another."""
     from subsidy.policy import load_centre

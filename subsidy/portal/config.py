@@ -5,12 +5,16 @@
 ``SUBSIDY_ALERT_MINUTES``       minutes after which an unfinished night alerts; default: until the centre's deadline hour
 ``SUBSIDY_ANSWER_MINUTES``      minutes an approval waits before it counts as no; default three days
 ``SUBSIDY_RETRY_SECONDS``       pause before a transient failure is tried again; default 60
+``SUBSIDY_MAIL_SERVER``         host:port of the mail relay for alerts; default none, no mail
+``SUBSIDY_MAIL_FROM``           sender of alerts
+``SUBSIDY_MAIL_TO``             receivers of alerts, separated by commas
 ==============================  ==============================================================================
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from datetime import timedelta
 
 from subsidy.errors import TerminalError
@@ -38,6 +42,31 @@ def answer_within() -> timedelta:
 def retry_delay() -> timedelta:
     """Pause before a transient failure is tried again."""
     return timedelta(seconds=_number("SUBSIDY_RETRY_SECONDS", 60))
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """Where alerts go by mail."""
+
+    host: str
+    port: int
+    sender: str
+    receivers: tuple[str, ...]
+
+
+def mail() -> Mail | None:
+    """The mail relay, None when there is none. TerminalError ``SET-MAIL`` when only a part of it is set."""
+    server, sender, to = (os.environ.get(f"SUBSIDY_MAIL_{name}", "").strip() for name in ("SERVER", "FROM", "TO"))
+    if not server:
+        return None
+    host, _, port = server.rpartition(":")
+    receivers = tuple(part.strip() for part in to.split(",") if part.strip())
+    if not host or not port.isdigit() or not sender or not receivers:
+        raise TerminalError(
+            "SET-MAIL", "邮件报警的设置不全：SUBSIDY_MAIL_SERVER 应为 主机:端口，并设置 SUBSIDY_MAIL_FROM 和 SUBSIDY_MAIL_TO。",
+            "没有发出邮件，其他报警照常。", "补全三个环境变量，或去掉 SUBSIDY_MAIL_SERVER。",
+        )  # fmt: skip
+    return Mail(host, int(port), sender, receivers)
 
 
 def _number(name: str, default: float) -> float:

@@ -30,6 +30,11 @@ def period_address(centre: str, period: str) -> str:
     return f"{PREFIX}/centres/{quote(centre)}/periods/{quote(period)}"
 
 
+def write_off_address(centre: str) -> str:
+    """What is to be recovered, and requests to write it off."""
+    return f"{PREFIX}/centres/{quote(centre)}/receivables"
+
+
 class NightLink(BaseOperatorLink):  # type: ignore[misc]
     """To the night's page."""
 

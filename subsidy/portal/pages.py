@@ -12,7 +12,7 @@ import tempfile
 import zipfile
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jinja2
 from airflow.api_fastapi.core_api.security import GetUserDep
@@ -23,10 +23,10 @@ from starlette.background import BackgroundTask
 
 from subsidy.errors import SubsidyError
 from subsidy.money import format_yuan
-from subsidy.night import api, board, clock, desk, lookup, previewing, reporting
+from subsidy.night import api, board, clock, desk, lookup, previewing, recovering, reporting
 from subsidy.policy import centre_names, is_centre_name
 from subsidy.portal.dag_ids import CLEARING_DAG, dag_id, read_dag_id
-from subsidy.portal.links import PREFIX, board_address, night_address, period_address, quarantine_address
+from subsidy.portal.links import PREFIX, board_address, night_address, period_address, quarantine_address, write_off_address
 from subsidy.portal.roles import CLEARING, Person, load_roles
 from subsidy.reports.watermark import watermark
 from subsidy.settings import Settings, load_settings
@@ -52,6 +52,7 @@ _templates = jinja2.Environment(
 _templates.filters["yuan"] = board.yuan
 _templates.globals.update(
     board_address=board_address, night_address=night_address, period_address=period_address, quarantine_address=quarantine_address,
+    write_off_address=write_off_address,
     prefix=PREFIX, dag_id=dag_id, clearing_dag=CLEARING_DAG, clearing=CLEARING, masked_kinds=board.MASKED, personal_kinds=board.PERSONAL,
 )  # fmt: skip
 
@@ -109,6 +110,12 @@ def _clearing(person: Person) -> Settings:
     if not person.may(CLEARING, "view"):
         raise HTTPException(403, REFUSED)
     return load_settings()
+
+
+def _from_our_page(request: Request) -> None:
+    """403 for a form that another site made a browser send."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise HTTPException(403, REFUSED)
 
 
 def _month(text: str) -> str:
@@ -180,19 +187,61 @@ def show_night(centre: str, business_date: str, person: Reader) -> HTMLResponse:
 def show_quarantine(centre: str, person: Reader, night: str = "") -> HTMLResponse:
     """Rows in quarantine, with the form that asks for release."""
     settings = _centre(person, centre)
-    rows = desk.listed(settings, centre)
-    values = {"name": board.name_of(settings, centre)[0], "night": night if night and _day(night) else "", "total": len(rows)}
-    return _page("quarantine.html", person, centre=centre, rows=rows[: board.LISTED], may_release=person.may(centre, "release"), **values)
+    rows = desk.listed(settings, centre, limit=board.LISTED + 1)
+    more = sum(row["line_no"] > 0 for row in rows) > board.LISTED
+    values = {"name": board.name_of(settings, centre)[0], "night": night if night and _day(night) else "", "more": more}
+    return _page("quarantine.html", person, centre=centre, rows=rows, may_release=person.may(centre, "release"), **values)
 
 
 @app.post("/centres/{centre}/quarantine/{number}/release")
 def release(centre: str, number: int, person: Reader, request: Request, reason: Annotated[str, Form(max_length=500)]) -> RedirectResponse:
     """Ask for the release of a row; the next night reads it again."""
     settings = _centre(person, centre, "release")
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise HTTPException(403, REFUSED)
+    _from_our_page(request)
     desk.ask(settings, centre, number, person.login, reason)
     return RedirectResponse(quarantine_address(centre, ""), 303)
+
+
+@app.get("/centres/{centre}/receivables")
+def show_receivables(centre: str, person: Reader, said: str = "") -> HTMLResponse:
+    """What is to be recovered with its age, the requests to write off that wait, and the forms to ask and to answer."""
+    settings = _centre(person, centre)
+    found = recovering.shown(settings, centre)
+    may = {right: person.may(centre, right) for right in ("run", "approve")}
+    name = board.name_of(settings, centre)[0]
+    return _page("receivables.html", person, centre=centre, name=name, may=may, said=recovering.SAID.get(said, ""), **found)
+
+
+@app.post("/centres/{centre}/receivables/write-off")
+def ask_write_off(
+    centre: str,
+    person: Reader,
+    request: Request,
+    agreement_no: Annotated[str, Form(max_length=64)],
+    amount: Annotated[str, Form(max_length=24)],
+    reason: Annotated[str, Form(max_length=500)],
+) -> RedirectResponse:
+    """Ask that a receivable be written off; somebody else answers."""
+    settings = _centre(person, centre, "run")
+    _from_our_page(request)
+    recovering.ask(settings, centre, agreement_no.strip(), amount.strip(), person.login, reason)
+    return RedirectResponse(f"{write_off_address(centre)}?said=asked", 303)
+
+
+@app.post("/centres/{centre}/receivables/write-off/{number}/answer")
+def answer_write_off(
+    centre: str,
+    number: int,
+    person: Reader,
+    request: Request,
+    answer: Annotated[Literal["approve", "reject"], Form()],
+    content_hash: Annotated[str, Form(max_length=64)],
+) -> RedirectResponse:
+    """Answer a request to write off; an approval is booked at once."""
+    settings = _centre(person, centre, "approve")
+    _from_our_page(request)
+    state = recovering.answer(settings, centre, number, person.login, answer, content_hash)
+    return RedirectResponse(f"{write_off_address(centre)}?said={state}", 303)
 
 
 @app.get("/centres/{centre}/periods/{month}")

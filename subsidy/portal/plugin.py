@@ -1,4 +1,4 @@
-"""What Airflow loads of us: timetable, partition mapper and window, our pages, and the two middlewares before its pages and API."""
+"""What Airflow loads of us: timetable, partition mapper and window, our pages, and the three middlewares before its pages and API."""
 
 from __future__ import annotations
 
@@ -58,4 +58,5 @@ class SubsidyPlugin(AirflowPlugin):  # type: ignore[misc]
     fastapi_root_middlewares: ClassVar[list[Any]] = [
         {"middleware": _lazy("subsidy.portal.chinese", "ChineseFirst"), "name": "中文界面"},
         {"middleware": _lazy("subsidy.portal.guard", "Guard"), "name": "操作留痕"},
+        {"middleware": _lazy("subsidy.portal.notes", "Notes"), "name": "任务备注"},
     ]

@@ -15,6 +15,7 @@ from subsidy.portal import config
 from subsidy.portal.completion import event_key
 from subsidy.portal.dag_ids import dag_id
 from subsidy.portal.links import NightLink, PeriodLink, QuarantineLink
+from subsidy.portal.notes import say, telling
 from subsidy.portal.request import read_period, read_recompute, read_request
 from subsidy.settings import load_settings
 
@@ -40,6 +41,7 @@ class OpenNight(BaseBranchOperator):  # type: ignore[misc]
         self.preview = preview
         self.business_date = ""
 
+    @telling
     def choose_branch(self, context: Any) -> str:
         from subsidy.night import api
 
@@ -48,7 +50,7 @@ class OpenNight(BaseBranchOperator):  # type: ignore[misc]
         if request.mode != "night":
             return self.preview
         opened = api.open_night(load_settings(), self.centre, request.business_date, request.actor, "night", request.reason)
-        self.log.info("已打开业务日 %s：%s", request.business_date, opened)
+        say(self, context, f"业务日 {request.business_date} 已打开，运行编号 {opened['run_no']}。")
         context["ti"].xcom_push(key="night", value=opened)
         return self.night_first
 
@@ -65,13 +67,14 @@ class Step(BaseOperator):  # type: ignore[misc]
         self.opened_by = opened_by
         self.business_date = ""
 
+    @telling
     def execute(self, context: Any) -> dict[str, Any]:
-        from subsidy.night import api
+        from subsidy.night import api, previewing
 
         opened = context["ti"].xcom_pull(task_ids=self.opened_by, key="night")
         self.business_date = str(opened["business_date"])
         result: dict[str, Any] = getattr(api, self.name)(load_settings(), self.centre, int(opened["run_no"]))
-        self.log.info("%s：%s", self.task_display_name, result)
+        say(self, context, f"{self.task_display_name}：{previewing.said(self.name, result)}")
         return result
 
 
@@ -89,18 +92,20 @@ class CloseNight(BaseBranchOperator):  # type: ignore[misc]
         self.ask = ask
         self.business_date = ""
 
+    @telling
     def choose_branch(self, context: Any) -> list[str]:
         from subsidy.night import api
 
         settings = load_settings()
         opened = context["ti"].xcom_pull(task_ids=self.opened_by, key="night")
         self.business_date = str(opened["business_date"])
-        result = api.close_night(settings, self.centre, int(opened["run_no"]))
-        self.log.info("已关闭业务日：%s", result)
+        api.close_night(settings, self.centre, int(opened["run_no"]))
         settled = context["ti"].xcom_pull(task_ids=self.settled_by) or {}
         empty = [str(settlement["period"]) for settlement in settled.get("settlements", []) if settlement["state"] == "empty"]
         waiting = api.pending_settlement(settings, self.centre)
         context["ti"].xcom_push(key="periods", value=empty)
+        follows = "有清算批次等待审批。" if waiting else "没有等待审批的批次。"
+        say(self, context, f"业务日 {self.business_date} 已关闭。{follows}")
         context["ti"].xcom_push(key="waiting", value=None if waiting is None else [waiting["period"], waiting["content_hash"][:12]])
         return ([self.announce] if empty else []) + ([self.ask] if waiting else [])
 
@@ -114,6 +119,7 @@ class AnnouncePeriod(BaseOperator):  # type: ignore[misc]
         self.closed_by = closed_by
         self.asset = asset
 
+    @telling
     def execute(self, context: Any) -> list[str]:
         periods: list[str] = context["ti"].xcom_pull(task_ids=self.closed_by, key="periods")
         context["outlet_events"][self.asset].add_partitions([event_key(period, self.centre) for period in periods])
@@ -127,6 +133,7 @@ class AskForApproval(TriggerDagRunOperator):  # type: ignore[misc]
         super().__init__(trigger_dag_id=dag_id(centre, "publish"), logical_date=None, skip_when_already_exists=True, **kwargs)
         self.closed_by = closed_by
 
+    @telling
     def execute(self, context: Any) -> None:
         period, content = context["ti"].xcom_pull(task_ids=self.closed_by, key="waiting")
         self.trigger_run_id = f"settlement__{period}__{content}"
@@ -145,14 +152,17 @@ class Preview(BaseBranchOperator):  # type: ignore[misc]
         self.request = request
         self.business_date = ""
 
+    @telling
     def choose_branch(self, context: Any) -> str | None:
-        from subsidy.night import api
+        from subsidy.night import api, previewing
 
         request = read_request(context)
         self.business_date = str(request.business_date)
         result = api.preview(load_settings(), self.centre, request.business_date)
         counts = {name: value for name, value in result.items() if name != "listed"}
-        self.log.info("预演：%s", counts)
+        say(self, context, previewing.change(request.business_date, result))
+        for line in result.get("listed", []):
+            self.log.info("%s", previewing.changed_line(line))
         context["ti"].xcom_push(key="preview", value=counts)
         return self.request if request.mode == "recompute" else None
 
@@ -163,6 +173,7 @@ class RequestRecompute(TriggerDagRunOperator):  # type: ignore[misc]
     def __init__(self, *, centre: str, **kwargs: Any) -> None:
         super().__init__(trigger_dag_id=dag_id(centre, "recompute"), logical_date=None, skip_when_already_exists=True, **kwargs)
 
+    @telling
     def execute(self, context: Any) -> None:
         request = read_request(context)
         self.trigger_run_id = f"recompute__{context['dag_run'].run_id}"
@@ -181,14 +192,15 @@ class Recompute(BaseOperator):  # type: ignore[misc]
         self.approved_by = approved_by
         self.business_date = ""
 
+    @telling
     def execute(self, context: Any) -> dict[str, Any]:
-        from subsidy.night import api
+        from subsidy.night import api, previewing
 
         asked = read_recompute(context)
         self.business_date = str(asked.business_date)
         approvals = context["ti"].xcom_pull(task_ids=self.approved_by, key="approvals") or []
         result: dict[str, Any] = api.recompute(load_settings(), self.centre, asked.business_date, asked.actor, asked.reason, approvals)
-        self.log.info("重算：%s", result)
+        say(self, context, previewing.recomputed(self.business_date, result))
         return result
 
 
@@ -203,12 +215,13 @@ class Publish(BaseOperator):  # type: ignore[misc]
         self.asset = asset
         self.period = ""
 
+    @telling
     def execute(self, context: Any) -> dict[str, Any]:
         from subsidy.night import api
 
         self.period = read_period(context)
         result: dict[str, Any] = api.publish(load_settings(), self.centre, self.period)
-        self.log.info("已发布：%s", result)
+        say(self, context, f"{self.period} 期付款文件已发布；逐个文件见“报表与付款文件”。")
         context["outlet_events"][self.asset].add_partitions(event_key(self.period, self.centre))
         return result
 
@@ -223,35 +236,38 @@ class ReadResults(BaseOperator):  # type: ignore[misc]
         self.centre = centre
         self.business_date = ""
 
+    @telling
     def execute(self, context: Any) -> dict[str, Any]:
-        from subsidy.night import api
+        from subsidy.night import api, previewing
 
         request = read_request(context)
         self.business_date = str(request.business_date)
         result: dict[str, Any] = api.read_results(load_settings(), self.centre, request.business_date, request.actor)
-        self.log.info("银行回盘：%s", result)
+        say(self, context, previewing.read(result))
         return result
 
 
 class ClearMonth(BaseOperator):  # type: ignore[misc]
     """Clears a month over all centres; names who is missing."""
 
+    @telling
     def execute(self, context: Any) -> dict[str, Any]:
-        from subsidy.night import api
+        from subsidy.night import api, previewing
 
         result: dict[str, Any] = api.clear_month(load_settings(), read_period(context))
-        self.log.info("清算：%s", result)
+        say(self, context, previewing.cleared(result))
         return result
 
 
 class ClearAtDeadline(BaseOperator):  # type: ignore[misc]
     """At the deadline of a month: clears the month before with whoever is complete, and names who is missing."""
 
+    @telling
     def execute(self, context: Any) -> dict[str, Any]:
-        from subsidy.night import api
+        from subsidy.night import api, previewing
 
         day = read_request(context).business_date
         last_month = day.replace(day=1) - timedelta(days=1)
         result: dict[str, Any] = api.clear_month(load_settings(), f"{last_month:%Y-%m}")
-        self.log.info("到期清算：%s", result)
+        say(self, context, previewing.cleared(result))
         return result

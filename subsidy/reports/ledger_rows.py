@@ -18,7 +18,7 @@ from subsidy.clearing.vouchers import month_of
 from subsidy.ledger import tables
 from subsidy.ledger.bulk import read_arrow
 from subsidy.reports import personal
-from subsidy.reports.labels import DIRECTIONS, SEVERITIES, STATES
+from subsidy.reports.labels import DIRECTIONS, SEVERITIES, STATES, safe_of
 from subsidy.reports.sheet import Column, Sheet, of_rows
 
 #: What became of what was sent, in the words of the sheet.
@@ -211,6 +211,9 @@ def corrections(conn: Connection, w: Window, files: Mapping[int, str]) -> Sheet:
     return of_rows("补差与追回", columns, rows, notes)
 
 
+INTAKE, ERROR = sa.literal("intake").label("stage"), sa.literal("error").label("kind")
+
+
 def quarantine(conn: Connection, w: Window, on: date, files: Mapping[int, str]) -> Sheet:
     """隔离与异常: every row that is set aside, with its age, and what the period's nights found."""
     q, r, f, run = tables.quarantine, tables.quarantine_release, tables.finding, tables.run
@@ -220,21 +223,21 @@ def quarantine(conn: Connection, w: Window, on: date, files: Mapping[int, str]) 
 
     def row(kind: str, x: Any, day: date) -> tuple[Any, ...]:
         place = (files.get(x.file_no, ""), x.line_no or None, x.field, x.value)
-        return (kind, x.code, x.agreement_no, *place, x.what, x.todo, day, (on - day).days)
+        return (kind, x.code, x.agreement_no, *place, x.what, safe_of(x.stage, x.kind, x.line_no), x.todo, day, (on - day).days)
 
     open_rows = (
-        sa.select(*(q.c[n] for n in fields), sa.literal("").label("agreement_no"), q.c.known_on)
+        sa.select(*(q.c[n] for n in fields), sa.literal("").label("agreement_no"), INTAKE, ERROR, q.c.known_on)
         .where(q.c.centre == w.centre, q.c.known_on <= on, ~released)
         .order_by(q.c.quarantine_no)
     )
     rows += [row("隔离", x, x.known_on) for x in conn.execute(open_rows)]
     findings = (
-        sa.select(*(f.c[n] for n in fields), f.c.agreement_no, f.c.severity, run.c.business_date)
+        sa.select(*(f.c[n] for n in fields), f.c.agreement_no, f.c.stage, f.c.severity.label("kind"), run.c.business_date)
         .join(run, sa.and_(run.c.centre == f.c.centre, run.c.run_no == f.c.run_no))
         .where(f.c.centre == w.centre, f.c.run_no > w.after_run, f.c.run_no <= w.run_no)
         .order_by(f.c.finding_no)
     )
-    rows += [row(SEVERITIES.get(x.severity, "异常"), x, x.business_date) for x in conn.execute(findings)]
+    rows += [row(SEVERITIES.get(x.kind, "异常"), x, x.business_date) for x in conn.execute(findings)]
     columns = (
         Column("类别", width=7),
         Column("代码", width=19),
@@ -243,8 +246,9 @@ def quarantine(conn: Connection, w: Window, on: date, files: Mapping[int, str]) 
         Column("行号", "int", 7),
         Column("字段", width=14, wrap=True),
         Column("值", width=15, wrap=True),
-        Column("说明", width=44, wrap=True),
-        Column("处理办法", width=38, wrap=True),
+        Column("说明", width=40, wrap=True),
+        Column("安全情况", width=22, wrap=True),
+        Column("处理办法", width=34, wrap=True),
         Column("发现日", "date", 11),
         Column("已历天数", "int", 9),
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import socketserver
 import stat
 import subprocess
 import sys
+import threading
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -149,6 +151,53 @@ def test_a_number_in_the_environment_must_be_one(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv("SUBSIDY_ANSWER_MINUTES", wrong)
         with pytest.raises(TerminalError, match="SET-NUMBER"):
             config.answer_within()
+
+
+class _MailRelay(socketserver.StreamRequestHandler):
+    """A relay that takes one mail and keeps its lines."""
+
+    def handle(self) -> None:
+        said = self.server.said  # type: ignore[attr-defined]
+        self.wfile.write(b"220 here\r\n")
+        while line := self.rfile.readline().decode().strip():
+            said.append(line)
+            if line.upper() == "DATA":
+                self.wfile.write(b"354 go on\r\n")
+                while (text := self.rfile.readline()) != b".\r\n":
+                    self.server.letter += text  # type: ignore[attr-defined]
+            self.wfile.write(b"221 bye\r\n" if line.upper() == "QUIT" else b"250 fine\r\n")
+            if line.upper() == "QUIT":
+                return
+
+
+def test_an_alert_comes_by_mail_in_the_same_four_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import asyncio
+    from email import message_from_bytes, policy
+
+    from subsidy.portal.alerts import NightIsLate
+
+    monkeypatch.setenv("SUBSIDY_HOME", str(tmp_path))
+    monkeypatch.setenv("SUBSIDY_KEY", "k" * 32)
+    monkeypatch.delenv("SUBSIDY_WEBHOOK_URL", raising=False)
+    monkeypatch.setenv("SUBSIDY_MAIL_SERVER", "127.0.0.1")
+    with pytest.raises(TerminalError, match="SET-MAIL"):
+        config.mail()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _MailRelay) as relay:
+        relay.said, relay.letter = [], b""  # type: ignore[attr-defined]
+        threading.Thread(target=relay.serve_forever, daemon=True).start()
+        monkeypatch.setenv("SUBSIDY_MAIL_SERVER", f"127.0.0.1:{relay.server_address[1]}")
+        monkeypatch.setenv("SUBSIDY_MAIL_FROM", "subsidy@example.invalid")
+        monkeypatch.setenv("SUBSIDY_MAIL_TO", "yunxing@example.invalid, caiwu@example.invalid")
+        late = NightIsLate("hangzhou", "杭州住房公积金管理中心", "当日 6 时")
+        asyncio.run(late.async_notify({"dag_run": {"run_id": "scheduled__1"}}))
+        relay.shutdown()
+        letter = message_from_bytes(relay.letter, policy=policy.default)  # type: ignore[attr-defined]
+        assert sum(line.upper().startswith("RCPT TO") for line in relay.said) == 2  # type: ignore[attr-defined]
+    message = late.message({"dag_run": {"run_id": "scheduled__1"}})
+    assert letter["Subject"] == f"[NIGHT-LATE] {message.what}"
+    assert [line.split("：", 1)[1] for line in letter.get_content().split("\n") if line] == [
+        "NIGHT-LATE", message.what, message.safe, message.todo,
+    ]  # fmt: skip
 
 
 def test_a_quarterly_centre_is_due_only_in_its_months_and_a_broken_one_always(tmp_path: Path) -> None:

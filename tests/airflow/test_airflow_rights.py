@@ -70,7 +70,7 @@ def test_an_operator_is_refused(server: Any, method: str, path: str) -> None:
     bodies = {
         "dagRuns": {"logical_date": None},
         "clearTaskInstances": {"dry_run": False},
-        "hitlDetails": {"chosen_options": ["Approve"], "params_input": {}},
+        "hitlDetails": {"chosen_options": ["批准"], "params_input": {}},
         "xcomEntries": {"key": "k", "value": 1},
         "return_value": {"value": 1},
         "events": {"asset_id": 1},

@@ -25,6 +25,7 @@ TOGETHER: dict[str, tuple[str, str, str | None, dict[str, str]]] = {
     "preview": ("op_hang", "subsidy_shaoxing", "2026-01-21", {"mode": "preview"}),
     "recompute": ("both", "subsidy_quzhou", "2026-01-20", {"mode": "recompute", "reason": "利率更正"}),
     "one approval": ("both", "subsidy_wenzhou", "2026-02-10", {}),
+    "nobody answers": ("op_hang", "subsidy_shaoxing", "2026-02-12", {}),
     "two approvals": ("op_hang", "subsidy_zhejiang-provincial", "2026-02-11", {}),
 }
 
@@ -36,7 +37,7 @@ def runs(server: Any) -> dict[str, tuple[str, str, str, str]]:
         transient=["quzhou", "2026-01-07", "post"],
         terminal=["quzhou", "2026-01-08", "check"],
         broken=[["zhoushan", "2026-01-09"]],
-        settle={"2026-02-10": 1, "2026-02-11": 2},
+        settle={"2026-02-10": 1, "2026-02-11": 2, "2026-02-12": 1},
         recompute_fen=4200,
     )
     started = {name: (who, dag, server.client(who).trigger(dag, key, form)) for name, (who, dag, key, form) in TOGETHER.items()}
@@ -98,7 +99,7 @@ def test_a_centre_that_cannot_be_loaded_fails_with_the_reason_and_hides_no_other
 def test_a_form_that_makes_no_sense_is_refused_before_anything_is_read(server: Any, runs: Any) -> None:
     for name, code in (("no date", "RUN-DATE"), ("two dates", "RUN-DATE"), ("no reason", "RUN-REASON")):
         assert runs[name][3] == "failed" and code in log_of(server, runs[name], "open_night")
-    assert not server.state("shaoxing").get("runs")
+    assert not {"2026-01-10", "2026-01-11"} & set(server.state("shaoxing")["runs"])
     body = {"logical_date": None, "partition_key": "2026-13-01"}
     bad = server.client("op_hang").http.post("/api/v2/dags/subsidy_shaoxing/dagRuns", json=body)
     assert bad.status_code in (400, 422)
@@ -106,7 +107,7 @@ def test_a_form_that_makes_no_sense_is_refused_before_anything_is_read(server: A
 
 def test_a_preview_writes_nothing_and_asks_nobody(server: Any, runs: Any) -> None:
     tasks = tasks_of(server, runs["preview"])
-    assert runs["preview"][3] == "success" and not server.state("shaoxing").get("steps")
+    assert runs["preview"][3] == "success" and "2026-01-21" not in server.state("shaoxing")["runs"]
     assert [tasks[name]["state"] for name in ("preview", "request_recompute", "take_in")] == ["success", "skipped", "skipped"]
 
 
@@ -115,25 +116,54 @@ def test_a_settlement_waits_for_another_person_and_the_starter_is_refused_and_as
     first = server.question("subsidy_wenzhou_publish")
     assert "1,234.56" in first["body"] and "\\{\\{ 7\\*7 \\}\\}" in first["body"] and "<b>" not in first["body"]
     assert {user["id"] for user in first["assigned_users"]} == {"both", "shen_yi", "shen_er"}
-    outsider = server.client("op_wen").answer(first, "Approve")
+    outsider = server.client("op_wen").answer(first, "批准")
     assert outsider.status_code == 403
-    assert server.client("both").answer(first, "Approve").status_code == 200
+    assert server.client("both").answer(first, "批准").status_code == 200
     second = server.question("subsidy_wenzhou_publish", after=first["task_instance"]["id"])
     assert "上一次答复" in second["body"] and "both 参与过本批次，不能批准" in second["body"]
     assert server.state("wenzhou")["answers"] == [["both", "refused"]] and server.state("wenzhou")["settlement"]["state"] == "held"
-    assert server.client("shen_yi").answer(second, "Approve").status_code == 200
+    assert server.client("shen_yi").answer(second, "批准").status_code == 200
     assert server.finish("shen_yi", "subsidy_wenzhou_publish", second["task_instance"]["dag_run_id"]) == "success"
     assert server.state("wenzhou")["settlement"]["state"] == "published"
+
+
+def note_of(server: Any, run: tuple[str, str, str, str], task: str) -> str:
+    return str(tasks_of(server, run)[task]["note"] or "")
+
+
+def test_no_answer_in_time_means_no(server: Any, runs: Any) -> None:
+    """On a server that asks one centre's people for five seconds only: nobody answers, nothing is sent, and it can be asked again."""
+    assert runs["nobody answers"][3] == "success"
+    dag = "subsidy_shaoxing_publish"
+    asked = wait(lambda: server.client("caiwu").get(f"/api/v2/dags/{dag}/dagRuns")["dag_runs"], 60)
+    run_id = asked[0]["dag_run_id"]
+    assert server.finish("caiwu", dag, run_id) == "success"
+    tasks = server.client("caiwu").tasks(dag, run_id)
+    assert (tasks["publish"]["state"], tasks["ask_again"]["state"]) == ("skipped", "skipped")
+    assert server.state("shaoxing")["answers"] == [] and server.state("shaoxing")["settlement"]["state"] == "held"
+    note = str(tasks["approve"]["note"])
+    assert "[ANSWER-NONE]" in note and "没有付款" in note and "重新触发" in note
+
+
+def test_what_a_task_has_to_say_is_its_note(server: Any, runs: Any) -> None:
+    """Code, what happened, what is safe, what to do now: the same sentence in the log and beside the task."""
+    note = note_of(server, runs["terminal"], "check")
+    assert note == "[FILE-BAD] 文件有误。 安全情况：没有写入。 处理办法：请中心重发。"
+    assert "FILE-BAD" in log_of(server, runs["terminal"], "check")
+    assert note_of(server, runs["broken"], "open_night").startswith("[POLICY-BROKEN] zhoushan 的配置有误。")
+    assert note_of(server, runs["no date"], "open_night").startswith("[RUN-DATE] ")
+    assert note_of(server, runs["transient"], "post") == "记账：完成"  # what the second try said replaced what the first had said
+    assert "没有任何金额会改变" in note_of(server, runs["preview"], "preview") or "42.00" in note_of(server, runs["preview"], "preview")
 
 
 def test_above_the_limit_two_people_and_a_rejection_sends_nothing(server: Any, runs: Any) -> None:
     assert runs["two approvals"][3] == "success"
     dag = "subsidy_zhejiang-provincial_publish"
     first = server.question(dag)
-    server.client("shen_yi").answer(first, "Approve").raise_for_status()
+    server.client("shen_yi").answer(first, "批准").raise_for_status()
     second = server.question(dag, after=first["task_instance"]["id"])
     assert "还需另一人批准" in second["body"] and "需要批准：2 人" in second["body"]
-    server.client("shen_er").answer(second, "Reject").raise_for_status()
+    server.client("shen_er").answer(second, "驳回").raise_for_status()
     assert server.finish("shen_yi", dag, second["task_instance"]["dag_run_id"]) == "success"
     assert server.client("shen_yi").tasks(dag, second["task_instance"]["dag_run_id"])["publish"]["state"] == "skipped"
     assert server.state("zhejiang-provincial")["settlement"]["state"] == "rejected"
@@ -143,9 +173,9 @@ def test_a_recompute_that_changes_money_is_approved_by_somebody_else(server: Any
     assert runs["recompute"][3] == "success"
     asked = server.question("subsidy_quzhou_recompute")
     assert "42.00" in asked["body"] and "利率更正" in asked["body"] and "政策更正" in asked["body"]
-    server.client("both").answer(asked, "Approve").raise_for_status()
+    server.client("both").answer(asked, "批准").raise_for_status()
     again = server.question("subsidy_quzhou_recompute", after=asked["task_instance"]["id"])
-    server.client("shen_er").answer(again, "Approve").raise_for_status()
+    server.client("shen_er").answer(again, "批准").raise_for_status()
     assert server.finish("both", "subsidy_quzhou_recompute", again["task_instance"]["dag_run_id"]) == "success"
     assert [0, "recompute 2026-01-20 both 利率更正 shen_er"] in server.state("quzhou")["steps"]
     assert ["both", "refused", "night:2026-01-20"] in server.state("quzhou")["acts"]
@@ -165,7 +195,7 @@ def test_a_backfill_runs_its_range_in_order_both_ends_included_and_repeats_no_ma
 
     state = wait(finished, 90)
     nights = [state["runs"][run_no - 1] for run_no, name in state["steps"] if name == "take_in"]
-    assert nights == ["2026-03-02", "2026-03-01", "2026-03-03"]
+    assert nights[-3:] == ["2026-03-02", "2026-03-01", "2026-03-03"]
     assert [act for act in state["acts"] if act[1] == "backfill"] == [["op_hang", "backfill", f"night:2026-03-0{n}"] for n in (1, 2, 3)]
 
 

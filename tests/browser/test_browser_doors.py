@@ -33,7 +33,8 @@ def _filled(path: str, centre: str, sha256: str = "0" * 64) -> str:
 
 
 def _sent(client: Any, method: str, path: str) -> Any:
-    return client.request(method, path, data={"reason": "x"} if method == "POST" else None)
+    form = {"reason": "x", "agreement_no": "TX1", "amount": "1.00", "answer": "approve", "content_hash": "x"}
+    return client.request(method, path, data=form if method == "POST" else None)
 
 
 def _published(world: Any, kind: str, centre: str = "hangzhou") -> str:
@@ -54,7 +55,8 @@ def test_the_route_table_is_what_this_walk_knows() -> None:
         "/frame.js", "/board", "/dags/{dag}", "/centres/{centre}/nights/{business_date}", "/centres/{centre}/quarantine",
         "/centres/{centre}/quarantine/{number}/release", "/centres/{centre}/periods/{month}", "/centres/{centre}/periods/{month}/full",
         "/centres/{centre}/periods/{month}/vouchers", "/centres/{centre}/files/{sha256}", "/months/{month}/archive", "/clearing/{month}",
-        "/centres/{centre}/why/{contract_no}/{month}", "/centres/{centre}/why",
+        "/centres/{centre}/why/{contract_no}/{month}", "/centres/{centre}/why", "/centres/{centre}/receivables",
+        "/centres/{centre}/receivables/write-off", "/centres/{centre}/receivables/write-off/{number}/answer",
     }  # fmt: skip
 
 
@@ -188,17 +190,10 @@ def test_what_people_wrote_is_shown_as_text(world: Any) -> None:
 
 
 def test_release_needs_the_right_a_reason_and_our_own_page(world: Any) -> None:
-    q = tables.quarantine_release
-    waiting = tables.quarantine
-    with open_database(world.settings).read() as conn:
-        number = conn.execute(
-            sa.select(waiting.c.quarantine_no)
-            .where(
-                waiting.c.centre == "hangzhou",
-                ~sa.exists().where(q.c.centre == waiting.c.centre, q.c.quarantine_no == waiting.c.quarantine_no),
-            )
-            .order_by(waiting.c.quarantine_no).limit(1)
-        ).scalar_one()  # fmt: skip
+    from subsidy.night import desk
+
+    waiting = desk.listed(world.settings, "hangzhou")
+    number, hard = (next(row["quarantine_no"] for row in waiting if row["soft"] is soft and not row["asked"]) for soft in (True, False))
     path = f"/subsidy/centres/hangzhou/quarantine/{number}/release"
     with world.http("shen_yi") as client:
         assert client.post(path, data={"reason": "x"}).status_code == 403
@@ -208,5 +203,49 @@ def test_release_needs_the_right_a_reason_and_our_own_page(world: Any) -> None:
         assert client.post(path, data={}).status_code == 404
         assert client.post(path, data={"reason": "与中心核对，无误"}).status_code == 303
         assert client.post(path, data={"reason": "再一次"}).status_code == 409
+        refused = client.post(f"/subsidy/centres/hangzhou/quarantine/{hard}/release", data={"reason": "x"})
+        assert refused.status_code == 409  # wrong beyond a person's word
         assert "op_hang 已申请" in client.get("/subsidy/centres/hangzhou/quarantine").text
     assert ("hangzhou", "op_hang", "release", f"quarantine:{number}") in _audited(world)
+
+
+def test_writing_off_takes_two_people_and_both_find_it_inside_airflow(world: Any) -> None:
+    from subsidy.night import recovering
+
+    def sums(agreement_no: str) -> tuple[int, int]:
+        rows = [r for r in recovering.shown(world.settings, "hangzhou")["receivables"] if r["agreement_no"] == agreement_no]
+        return rows[0]["receivable_fen"], rows[0]["written_off_fen"]
+
+    page, forms = "/subsidy/centres/hangzhou/receivables", "/subsidy/centres/hangzhou/receivables/write-off"
+    agreement_no = recovering.shown(world.settings, "hangzhou")["receivables"][0]["agreement_no"]
+    before = sums(agreement_no)
+    form = {"agreement_no": agreement_no, "amount": "1.22", "reason": "法院裁定终结执行 <b>"}
+    with world.http("op_hang") as asking:
+        for wrong, code in (
+            ({"amount": "1,22"}, "WRITE-OFF-AMOUNT"), ({"amount": "99999.00"}, "WRITE-OFF-MUCH"), ({"reason": " "}, "WRITE-OFF-REASON"),
+        ):  # fmt: skip
+            refused = asking.post(forms, data=form | wrong)
+            assert refused.status_code == 409 and code in refused.text
+        assert asking.post(forms, data=form, headers={"sec-fetch-site": "cross-site"}).status_code == 403
+        assert asking.post(forms, data=form).status_code == 303
+        text = asking.get(page).text
+        assert "没有审批权限" in text and "&lt;b&gt;" in text and "<b>" not in text
+        number = re.search(r'data-label="编号">(\d+)</td>', text)
+        assert number and sums(agreement_no) == before
+        answer = f"{forms}/{number[1]}/answer"
+        assert asking.post(answer, data={"answer": "approve", "content_hash": "x"}).status_code == 403
+    with world.http("shen_er") as answering:
+        assert answering.post(forms, data=form).status_code == 403  # may answer, not ask
+        shown = re.search(r'name="content_hash" value="([0-9a-f]+)"', answering.get(page).text)
+        assert shown
+        stale = answering.post(answer, data={"answer": "approve", "content_hash": "0" * 64})
+        assert stale.status_code == 409 and "WRITE-OFF-REFUSED" in stale.text and sums(agreement_no) == before
+        done = answering.post(answer, data={"answer": "approve", "content_hash": shown[1]})
+        assert done.status_code == 303 and "核销已批准并记账" in answering.get(done.headers["location"]).text
+        again = answering.post(answer, data={"answer": "approve", "content_hash": shown[1]})
+        assert again.status_code == 409 and "WRITE-OFF-UNKNOWN" in again.text
+    assert sums(agreement_no) == (before[0] - 122, before[1] + 122)
+    acts = [act[1:] for act in _audited(world) if act[3].startswith("write_off")]
+    request = f"write_off_request:{number[1]}"
+    assert {("op_hang", "write_off", request), ("shen_er", "refused", request)} <= set(acts)
+    assert [who for who, act, _ in acts if act == "approve"] == ["shen_er"]

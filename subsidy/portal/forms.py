@@ -1,0 +1,29 @@
+"""The fields of the forms by which people trigger runs, in Chinese."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import Param
+
+_TEXT = ("null", "string")
+
+
+def field(default: Any, title: str, description: str, **schema: Any) -> Param:
+    """One field; `schema` is JSON schema. No `section` of our own: Airflow shows such sections folded."""
+    return Param(default, title=title, description=description, **schema)
+
+
+def date_field(description: str) -> Param:
+    """A business date with a date picker; empty when the run's key says it."""
+    return field(None, "业务日期", description, type=list(_TEXT), format="date")
+
+
+def period_field(description: str) -> Param:
+    """A month like 2026-10; empty when the run's key says it."""
+    return field(None, "期间", description, type=list(_TEXT), pattern=r"^\d{4}-(0[1-9]|1[0-2])$")
+
+
+def reason_field() -> Param:
+    """Why; may be empty where no money can change."""
+    return field(None, "原因", "为什么要做。重算必须填写，重跑和预演可以不填；会写入审计记录。", type=list(_TEXT), maxLength=500)
