@@ -1,0 +1,118 @@
+"""What a night finds broken stops the money, not the night; what a changed policy posts waits for a person."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from datetime import date
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from playing import play
+
+from fixtures import story
+from fixtures.centres import CENTRES
+from fixtures.writers import Delivery
+from subsidy.errors import TerminalError
+from subsidy.ledger import tables
+from subsidy.ledger.database import Database, open_database
+from subsidy.night import api
+from subsidy.settings import Settings
+
+SECOND = date(2026, 9, 14)  # the night in which wenzhou settles
+
+
+def by_hand(db: Database, statement: str) -> None:
+    """Change rows as somebody with the database's password could: guards away, statement, guards back."""
+    with db.raw() as conn:
+        if db.postgres:
+            conn.execute(sa.text("SET session_replication_role = replica"))
+            assert conn.execute(sa.text(statement)).rowcount > 0
+            conn.execute(sa.text("SET session_replication_role = DEFAULT"))
+            return
+        guards = conn.execute(sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")).all()
+        for name, _ in guards:
+            conn.execute(sa.text(f"DROP TRIGGER {name}"))
+        assert conn.execute(sa.text(statement)).rowcount > 0
+        for _, sql in guards:
+            conn.exec_driver_sql(sql)
+
+
+@pytest.mark.parametrize(
+    ("broken", "mended", "code"),
+    [
+        (
+            "UPDATE posting SET amount_fen = amount_fen + 1, due_fen = due_fen + 1 WHERE posting_no = 3",
+            "UPDATE posting SET amount_fen = amount_fen - 1, due_fen = due_fen - 1 WHERE posting_no = 3",
+            "INV-5-POSTING",
+        ),
+        (
+            "UPDATE audit SET person = '乙' || person WHERE audit_no = 1",
+            "UPDATE audit SET person = substr(person, 2) WHERE audit_no = 1",
+            "INV-4-AUDIT",
+        ),
+    ],
+)
+def test_a_broken_invariant_blocks_the_settlement(settings: Settings, database_url: str, broken: str, mended: str, code: str) -> None:
+    settings = dataclasses.replace(settings, database_url=database_url)
+    play(settings, "wenzhou", (1,))
+    story.deliver(settings.home, "wenzhou", 2)
+    api.record_act(settings, "wenzhou", "甲", "trigger", "night:2026-09-14", "补跑")
+    opened = api.open_night(settings, "wenzhou", SECOND, "甲")
+    for name in ("take_in", "compute", "check", "post"):
+        api.step(settings, "wenzhou", opened["run_no"], name)
+    db = open_database(settings)
+    by_hand(db, broken)
+    assert api.verify(settings, "wenzhou", opened["run_no"])["broken"] > 0
+    with db.read() as conn:
+        f = tables.finding
+        assert code in set(conn.execute(sa.select(f.c.code).where(f.c.stage == "verify")).scalars())
+    with pytest.raises(TerminalError, match="SETTLE-BLOCKED"):
+        api.settle(settings, "wenzhou", opened["run_no"])
+    assert api.pending_settlement(settings, "wenzhou") is None
+    assert not list(settings.outbox("wenzhou").glob("*.*")), "neither payments nor vouchers leave"
+    by_hand(db, mended)
+    assert api.verify(settings, "wenzhou", opened["run_no"])["broken"] == 0
+    assert api.settle(settings, "wenzhou", opened["run_no"])["settlements"][0]["period"] == "2026-09"
+    assert [path.name for path in settings.outbox("wenzhou").glob("*.*")] == [f"TX_VCH_{CENTRES['wenzhou'].code}_20260914_V001.TXT"]
+    db.dispose()
+
+
+def test_what_a_changed_policy_posts_waits_for_a_person(settings: Settings, tmp_path: Path) -> None:
+    """quzhou sends small batches by itself; not the one in which every line is corrected because 25 % became 26 %."""
+    rules = tmp_path / "rules"
+    shutil.copytree(settings.rules, rules)
+    settings = dataclasses.replace(settings, rules=rules)
+    path = rules / "quzhou" / "policy.yaml"
+    calm = path.read_text(encoding="utf-8").replace("growth_limit_percent: 150", "growth_limit_percent: 10000")
+    path.write_text(calm, encoding="utf-8")
+    first = play(settings, "quzhou", (1, 2, 3))[2]["settle"]["settlements"][0]
+    assert first["reasons"] == ["FIRST-BATCH"]
+    path.write_text(calm.replace("share: 25%", "share: 26%"), encoding="utf-8")
+    story.deliver(settings.home, "quzhou", 4)
+    night = api.run_night(settings, "quzhou", date(2026, 12, 20), "夜间")
+    (built,) = night["settle"]["settlements"]
+    assert (built["state"], built["reasons"]) == ("held", ["POLICY-CHANGED"])
+    assert night["post"]["top_ups"] > 30 and built["sent_fen"] < 500_000_00
+    waiting = api.pending_settlement(settings, "quzhou")
+    assert waiting is not None and waiting["approvals_needed"] == 1
+    assert waiting["reasons"] == ["规则、参数或程序在上一批次之后有变动"]
+    with pytest.raises(TerminalError, match="PUBLISH-NOT-APPROVED"):
+        api.publish(settings, "quzhou", "2026-12")
+
+
+def test_a_changed_line_of_the_old_system_is_told_and_never_posted(settings: Settings) -> None:
+    centre = CENTRES["quzhou"]
+    play(settings, "quzhou", (1, 2))
+    loan, old = next((f, r) for f in story.facts("quzhou", 2) for r in f.rows if r["JXZZRQ"] < date(2026, 9, 1) and r["LXJE"] > 0)
+    changed = old | {"LXJE": old["LXJE"] - 5, "FSE": old["FSE"] - 5}
+    delivery = Delivery(centre.name, centre.code, settings.inbox("quzhou"), date(2026, 9, 20), 7)
+    delivery.add("GB305", changed)
+    delivery.close()
+    posted = api.run_night(settings, "quzhou", date(2026, 9, 20), "夜间")["post"]
+    with open_database(settings).read() as conn:
+        f = tables.finding
+        told = conn.execute(sa.select(f.c.agreement_no, f.c.serial_no, f.c.severity).where(f.c.code == "OPENING-CHANGED")).all()
+    assert [tuple(t) for t in told] == [(loan.agreement["TXXYBH"], old["YWLSH"], "warning")]
+    assert posted["postings"] == 0
