@@ -182,6 +182,7 @@ def load(
     buckets: Collection[int] | None = None,
     upto_file_no: int | None = None,
     claims: frozenset[str] = frozenset(),
+    names: Sequence[str] = tuple(TABLES),
 ) -> Facts:
-    """All nine tables as known on `known_on`, limited to `buckets`; memory is bounded by those buckets."""
-    return Facts({name: view(store, segments, name, known_on, buckets, upto_file_no) for name in TABLES}, claims)
+    """The tables `names` (all nine) as known on `known_on`, limited to `buckets`; memory is bounded by those buckets."""
+    return Facts({name: view(store, segments, name, known_on, buckets, upto_file_no) for name in names}, claims)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections import defaultdict
+from collections.abc import Sequence
 from datetime import date
 
 import pyarrow as pa
@@ -17,57 +19,77 @@ from sqlalchemy.engine import Connection
 
 from subsidy.facts.schema import Facts
 from subsidy.ledger import tables
+from subsidy.ledger.bulk import among
 from subsidy.ledger.database import Database
 from subsidy.night.context import Run
 
-#: How many agreements one look-up of stored claims names.
-CHUNK = 500
+#: Fact tables that claims are made of.
+MADE_OF = ("agreement", "contract", "account", "change")
+#: How many claims are compared with the stored ones at a time.
+CHUNK = 20_000
 
 
 def fingerprint(key: str, kind: str, *parts: str) -> str:
     """Keyed fingerprint (HMAC-SHA-256, 32 hex digits) of an identifier; never a bare hash."""
-    return hmac.new(key.encode(), "\x1f".join((kind, *parts)).encode(), hashlib.sha256).hexdigest()[:32]
+    return hmac.digest(key.encode(), "\x1f".join((kind, *parts)).encode(), hashlib.sha256).hex()[:32]
 
 
-def of_facts(key: str, facts: Facts) -> list[tuple[str, str, str, bool]]:
-    """(agreement_no, kind, fingerprint, live) of every agreement that has a contract. An agreement is live until a change of
+def of_facts(key: str, facts: Facts) -> pa.Table:
+    """The claims of every agreement that has a contract: agreement_no, kind, fingerprint, live. An agreement is live until a change of
     kind stop or convert is known, or its account is settled."""
     agreement = facts["agreement"].select(["agreement_no", "contract_no"])
     contract = facts["contract"].select(["contract_no", "bank_code", "house_contract_no"])
-    joined = agreement.join(contract, "contract_no", join_type="inner").sort_by([("agreement_no", "ascending")])
-    change = facts["change"]
-    ended = set(change.filter(pc.is_in(change["kind"], value_set=pa.array(["stop", "convert"])))["agreement_no"].to_pylist())
-    account = facts["account"]
-    closed = set(account.filter(pc.is_valid(account["settled_on"]))["contract_no"].to_pylist())
-    found = []
-    for row in joined.to_pylist():
-        live = row["agreement_no"] not in ended and row["contract_no"] not in closed
-        found.append((row["agreement_no"], "contract", fingerprint(key, "contract", row["bank_code"], row["contract_no"]), live))
-        if row["house_contract_no"]:
-            found.append((row["agreement_no"], "house", fingerprint(key, "house", row["house_contract_no"]), live))
-    return found
+    joined = agreement.join(contract, "contract_no", join_type="inner").sort_by([("agreement_no", "ascending")]).combine_chunks()
+    change, account = facts["change"], facts["account"]
+    ended = change.filter(pc.is_in(change["kind"], value_set=pa.array(["stop", "convert"])))["agreement_no"]
+    closed = account.filter(pc.is_valid(account["settled_on"]))["contract_no"]
+    over = pc.or_(
+        pc.is_in(joined["agreement_no"], value_set=ended.combine_chunks()),
+        pc.is_in(joined["contract_no"], value_set=closed.combine_chunks()),
+    )
+    joined = joined.append_column("live", pc.invert(over))
+    banks, contracts = joined["bank_code"].to_pylist(), joined["contract_no"].to_pylist()
+    housed = joined.filter(pc.not_equal(pc.fill_null(joined["house_contract_no"], ""), ""))
+    return pa.concat_tables(
+        [
+            _claims(joined, "contract", [fingerprint(key, "contract", *pair) for pair in zip(banks, contracts, strict=True)]),
+            _claims(housed, "house", [fingerprint(key, "house", house) for house in housed["house_contract_no"].to_pylist()]),
+        ]
+    )
 
 
-def record(db: Database, conn: Connection, run: Run, found: list[tuple[str, str, str, bool]]) -> int:
-    """Store what is new or changed among `found`; returns how many rows were written."""
-    fresh: list[dict[str, object]] = []
-    for start in range(0, len(found), CHUNK):
-        part = found[start : start + CHUNK]
-        known = _latest(conn, run, sorted({a for a, _, _, _ in part}))
-        fresh.extend(
-            {"centre": run.centre, "agreement_no": a, "kind": k, "known_on": run.business_date, "fingerprint": f, "live": live}
-            for a, k, f, live in part
-            if known.get((a, k)) != (f, live)
-        )
-    db.bulk_insert(conn, tables.claim, fresh)
-    return len(fresh)
+def _claims(rows: pa.Table, kind: str, fingerprints: list[str]) -> pa.Table:
+    return pa.table(
+        {
+            "agreement_no": rows["agreement_no"],
+            "kind": pa.repeat(kind, rows.num_rows),
+            "fingerprint": pa.array(fingerprints, pa.string()),
+            "live": rows["live"],
+        }
+    )
 
 
-def _latest(conn: Connection, run: Run, agreement_nos: list[str]) -> dict[tuple[str, str], tuple[str, bool]]:
+def record(db: Database, conn: Connection, run: Run, found: Sequence[pa.Table]) -> int:
+    """Store what is new or changed among `found` (tables of `of_facts`); returns how many rows were written."""
+    written = 0
+    for table in found:
+        for start in range(0, table.num_rows, CHUNK):
+            part = table.slice(start, CHUNK)
+            known = _latest(conn, run, part["agreement_no"])
+            rows = zip(*(part[name].to_pylist() for name in ("agreement_no", "kind", "fingerprint", "live")), strict=True)
+            fresh = part.filter(pa.array([known.get((a, k)) != (f, live) for a, k, f, live in rows]))
+            whole = {"centre": run.centre, "known_on": run.business_date}
+            for name, value in whole.items():
+                fresh = fresh.append_column(name, pa.repeat(pa.scalar(value), fresh.num_rows))
+            written += db.bulk_insert(conn, tables.claim, fresh)
+    return written
+
+
+def _latest(conn: Connection, run: Run, agreement_nos: pa.ChunkedArray) -> dict[tuple[str, str], tuple[str, bool]]:
     t = tables.claim
     rows = conn.execute(
         sa.select(t.c.agreement_no, t.c.kind, t.c.fingerprint, t.c.live)
-        .where(t.c.centre == run.centre, t.c.known_on <= run.business_date, t.c.agreement_no.in_(agreement_nos))
+        .where(t.c.centre == run.centre, t.c.known_on <= run.business_date, among(conn, t.c.agreement_no, agreement_nos))
         .order_by(t.c.known_on)
     )
     return {(r[0], r[1]): (r[2], bool(r[3])) for r in rows}
@@ -77,14 +99,19 @@ def held(conn: Connection, centre: str, day: date) -> frozenset[str]:
     """Agreements of `centre` that share a live fingerprint with another live agreement, as known in the night of `day`."""
     t = tables.claim
     visible = sa.or_(sa.and_(t.c.centre == centre, t.c.known_on <= day), sa.and_(t.c.centre != centre, t.c.known_on < day))
-    key = (t.c.centre, t.c.agreement_no, t.c.kind)
-    newest = sa.select(*key, sa.func.max(t.c.known_on).label("known_on")).where(visible).group_by(*key).subquery()
-    same = [t.c[name] == newest.c[name] for name in ("centre", "agreement_no", "kind", "known_on")]
-    live = sa.select(*key, t.c.fingerprint).join(newest, sa.and_(*same)).where(t.c.live).subquery()
-    shared = sa.select(live.c.kind, live.c.fingerprint).group_by(live.c.kind, live.c.fingerprint).having(sa.func.count() > 1).subquery()
+    owner = t.c.centre + "\x1f" + t.c.agreement_no
+    # Few fingerprints were ever claimed by two agreements: only the histories of those are looked at.
+    shared = sa.select(t.c.fingerprint).group_by(t.c.fingerprint).having(sa.func.min(owner) != sa.func.max(owner))
+    claimants = sa.select(t.c.centre, t.c.agreement_no).where(t.c.fingerprint.in_(shared)).distinct().subquery()
     rows = conn.execute(
-        sa.select(live.c.agreement_no)
-        .join(shared, sa.and_(live.c.kind == shared.c.kind, live.c.fingerprint == shared.c.fingerprint))
-        .where(live.c.centre == centre)
+        sa.select(t.c.centre, t.c.agreement_no, t.c.kind, t.c.fingerprint, t.c.live)
+        .join(claimants, sa.and_(t.c.centre == claimants.c.centre, t.c.agreement_no == claimants.c.agreement_no))
+        .where(visible)
+        .order_by(t.c.known_on)
     )
-    return frozenset(r[0] for r in rows)
+    now = {(c, a, kind): (print_, bool(live)) for c, a, kind, print_, live in rows}
+    claimed = defaultdict[tuple[str, str], list[tuple[str, str]]](list)
+    for (c, a, kind), (print_, live) in now.items():
+        if live:
+            claimed[kind, print_].append((c, a))
+    return frozenset(a for owners in claimed.values() if len(owners) > 1 for c, a in owners if c == centre)

@@ -82,11 +82,10 @@ def _record_claims(ctx: Context, token: int) -> None:
     with ctx.db.read() as conn:
         if context.step_result(conn, ctx.run, "claims") is not None:
             return
-    found: list[tuple[str, str, str, bool]] = []
+    found: list[pa.Table] = []
     sees = touched.scope(ctx)
-    if any(s.table_name in ("agreement", "contract", "account", "change") for s in sees.mine):
-        for group in touched.groups(ctx, sees):
-            found += claims.of_facts(ctx.settings.key, group.facts)
+    if any(s.table_name in claims.MADE_OF for s in sees.mine):
+        found = [claims.of_facts(ctx.settings.key, group.facts) for group in touched.groups(ctx, sees, claims.MADE_OF)]
     with ctx.db.transaction(ctx.centre, token) as conn:
         context.finish_step(conn, ctx.run, "claims", {"claims": claims.record(ctx.db, conn, ctx.run, found)})
 

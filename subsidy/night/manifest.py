@@ -72,10 +72,16 @@ def groups(known: Sequence[Segment]) -> Iterator[range]:
 
 
 def facts_of(
-    store: Store, known: Sequence[Segment], through: date, buckets: range, claims: frozenset[str], upto_file_no: int | None = None
+    store: Store,
+    known: Sequence[Segment],
+    through: date,
+    buckets: range,
+    claims: frozenset[str],
+    upto_file_no: int | None = None,
+    names: Sequence[str] = tuple(TABLES),
 ) -> Facts:
-    """The facts of some buckets as known on `through`."""
-    return load(store, known, through, buckets, upto_file_no, claims)
+    """The facts of some buckets as known on `through`, of the tables `names`."""
+    return load(store, known, through, buckets, upto_file_no, claims, names)
 
 
 def only_contracts(facts: Facts, contract_nos: pa.Array) -> Facts:
@@ -83,7 +89,8 @@ def only_contracts(facts: Facts, contract_nos: pa.Array) -> Facts:
     narrowed = dict(facts.tables)
 
     def keep(table: str, column: str, values: pa.Array) -> None:
-        narrowed[table] = narrowed[table].filter(pc.is_in(narrowed[table][column], value_set=values))
+        if table in narrowed:
+            narrowed[table] = narrowed[table].filter(pc.is_in(narrowed[table][column], value_set=values))
 
     for table in ("agreement", "contract", "account"):
         keep(table, "contract_no", contract_nos)

@@ -74,11 +74,12 @@ def scope(ctx: Context) -> Scope:
     return Scope(known, mine, everything, claimed, claimed ^ earlier)
 
 
-def groups(ctx: Context, sees: Scope) -> Iterator[Group]:
-    """The touched loans, group by group; groups without any are left out."""
+def groups(ctx: Context, sees: Scope, names: Sequence[str] = tuple(TABLES)) -> Iterator[Group]:
+    """The loans that something in the tables `names` touched, group by group, with the facts of these tables (agreement, contract and
+    account among them); groups without any are left out."""
     for number, buckets in enumerate(manifest.groups(sees.before)):
-        facts = manifest.facts_of(ctx.store, sees.before, ctx.run.business_date, buckets, sees.claimed)
-        changed = changed_facts(ctx, sees.facts_mine, buckets)
+        facts = manifest.facts_of(ctx.store, sees.before, ctx.run.business_date, buckets, sees.claimed, names=names)
+        changed = changed_facts(ctx, [s for s in sees.facts_mine if s.table_name in names], buckets)
         if not sees.everything:
             facts = manifest.only_contracts(facts, _contracts(facts, changed, sees.moved))
         if facts["agreement"].num_rows:
