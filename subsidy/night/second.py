@@ -9,14 +9,17 @@ import pyarrow as pa
 from subsidy import proof
 from subsidy.entitlement.lines import LINE_KEY
 from subsidy.errors import Finding
-from subsidy.facts.schema import Facts
+from subsidy.facts.schema import TABLES, Facts
 from subsidy.policy import CentrePolicy, policy_as_data
 from subsidy.proof.check import COMPARED
+
+#: What the second computation may read: no name, address or identity number, nothing of where a row came from.
+READS = {name: [c.name for c in table.columns if c.personal in ("", "account")] for name, table in TABLES.items() if name != "overdue"}
 
 
 def plain_rows(facts: Facts) -> dict[str, Any]:
     """Facts as plain Python rows per table, with the claims beside them."""
-    rows: dict[str, Any] = {name: table.to_pylist() for name, table in facts.tables.items()}
+    rows: dict[str, Any] = {name: facts[name].select(columns).to_pylist() for name, columns in READS.items()}
     rows["claims"] = sorted(facts.claims)
     return rows
 
