@@ -1,17 +1,19 @@
 """The plain pipeline that the night is measured against: what a careful programmer writes with pandas, Decimal and SQLAlchemy Core.
 
-Same files, same checks, row by row; Decimal per line (loans with an unusual life go through the fixtures' plain answer
-code); executemany into the same tables; payment file by string formatting; openpyxl write-only workbook. Only the forms of 杭州, whose inbox the benchmark makes.
+Same files kept by digest, same checks, row by row, facts and lines kept as columnar files by pandas; Decimal per line (loans with an unusual life go
+through the fixtures' plain answer code), then every line a second time by that code; executemany into the same tables with a hash chain over the journal, read back and summed;
+payment file by string formatting, read back and compared; openpyxl write-only workbook. Only the forms of 杭州, whose inbox the benchmark makes, and only a first night.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from pathlib import Path
@@ -137,14 +139,15 @@ def _identity(text: str) -> bool:
     return "10X98765432"[sum(int(d) * w for d, w in zip(text[:17], weights, strict=True)) % 11] == text[17]
 
 
-def intake(inbox: Path, outcome: Outcome) -> dict[str, LoanFacts]:
-    """Read and check every file of the inbox, row by row."""
+def intake(inbox: Path, folder: Path, outcome: Outcome) -> dict[str, LoanFacts]:
+    """Keep every file of the inbox under its digest, read and check it row by row, and keep the facts."""
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     known: set[str] = set()
     order = list(COLUMNS)
     files = sorted((p for p in inbox.iterdir() if p.is_file()), key=lambda p: order.index(p.name.split("_")[1]))
     for path in files:
-        hashlib.sha256(path.read_bytes()).hexdigest()
+        raw = path.read_bytes()
+        (folder / hashlib.sha256(raw).hexdigest()).write_bytes(raw)
         table, frame = _read(path)
         names = COLUMNS[table].split()
         for at, values in enumerate(frame.itertuples(index=False, name=None), start=2):
@@ -158,6 +161,8 @@ def intake(inbox: Path, outcome: Outcome) -> dict[str, LoanFacts]:
             if table == "GB304":
                 known.add(row["DKZH"])
             found[table].append(row)
+    for table, rows in found.items():
+        pd.DataFrame(rows).to_parquet(folder / f"{table}.parquet")
     return _loans(found)
 
 
@@ -197,12 +202,24 @@ def _plain(loan: LoanFacts) -> bool:
     )  # fmt: skip
 
 
-def compute(loans: dict[str, LoanFacts], outcome: Outcome) -> None:
-    """The subsidy of every row: ratio, split, LPR cap, share of the principal (handbook sections 4 and 9)."""
+def compute(loans: dict[str, LoanFacts], folder: Path, outcome: Outcome) -> None:
+    """The subsidy of every row: ratio, split, LPR cap, share of the principal (handbook sections 4 and 9); the lines are kept."""
     with localcontext() as context:
         context.prec = 60
         for loan in loans.values():
             outcome.lines += [_line(loan, row) for row in loan.rows] if _plain(loan) else assess(CENTRE, loan)
+    pd.DataFrame([asdict(line) for line in outcome.lines]).to_parquet(folder / "lines.parquet")
+
+
+def compute_again(loans: dict[str, LoanFacts], outcome: Outcome) -> None:
+    """Every line a second time; ValueError when one differs."""
+    first = {(x.agreement_no, x.serial_no): (x.figure_fen, x.entitled_fen, x.payable_fen, x.outcome) for x in outcome.lines}
+    for loan in loans.values():
+        for x in assess(CENTRE, loan):
+            if first.pop((x.agreement_no, x.serial_no)) != (x.figure_fen, x.entitled_fen, x.payable_fen, x.outcome):
+                raise ValueError(f"{x.agreement_no} {x.serial_no} differs")
+    if first:
+        raise ValueError(f"{len(first)} lines were computed once only")
 
 
 def _line(loan: LoanFacts, row: dict[str, Any]) -> Answer:
@@ -227,12 +244,12 @@ def _line(loan: LoanFacts, row: dict[str, Any]) -> Answer:
     return Answer(agreement["TXXYBH"], row["DKZH"], row["YWLSH"], row["JXZZRQ"], row["JZRQ"], figure, figure, figure, "pay")
 
 
-def store(url: str, loans: dict[str, LoanFacts], outcome: Outcome, cutoff: date) -> None:
-    """Post, journal and gather payments with executemany."""
-    engine = sa.create_engine(url)
+def post(engine: sa.Engine, outcome: Outcome) -> None:
+    """Post and journal what is payable, with a hash chain over the journal."""
     tables.metadata.create_all(engine)
     day = date(2026, 9, 30)
     postings, journal = [], []
+    head = hashlib.sha256()
     for n, line in enumerate((x for x in outcome.lines if x.payable_fen), start=1):
         postings.append(
             {
@@ -248,6 +265,37 @@ def store(url: str, loans: dict[str, LoanFacts], outcome: Outcome, cutoff: date)
                 "amount_fen": line.payable_fen, "reason": "accrue", "agreement_no": line.agreement_no, "posting_no": n, "payment_no": "",
             }
         )  # fmt: skip
+        head = hashlib.sha256(head.digest() + json.dumps([postings[-1], journal[-1]], default=str).encode())
+    with engine.begin() as conn:
+        conn.execute(sa.insert(tables.posting), postings)
+        conn.execute(sa.insert(tables.journal), journal)
+
+
+def verify(engine: sa.Engine, outcome: Outcome) -> None:
+    """Read back what was posted: chain, sum per agreement, journal against postings; ValueError when something does not tie."""
+    sums: dict[str, int] = defaultdict(int)
+    entered: dict[str, int] = defaultdict(int)
+    head = hashlib.sha256()
+    with engine.connect() as conn:
+        pairs = zip(
+            conn.execute(sa.select(tables.posting).order_by(tables.posting.c.posting_no)).mappings(),
+            conn.execute(sa.select(tables.journal).order_by(tables.journal.c.entry_no)).mappings(),
+            strict=True,
+        )
+        for posting, entry in pairs:
+            sums[posting["agreement_no"]] += posting["amount_fen"]
+            entered[entry["agreement_no"]] += entry["amount_fen"]
+            head = hashlib.sha256(head.digest() + json.dumps([dict(posting), dict(entry)], default=str).encode())
+    due: dict[str, int] = defaultdict(int)
+    for line in outcome.lines:
+        if line.payable_fen:
+            due[line.agreement_no] += line.payable_fen
+    if not sums == entered == due:
+        raise ValueError("the ledger does not tie")
+
+
+def settle(engine: sa.Engine, loans: dict[str, LoanFacts], outcome: Outcome, cutoff: date) -> None:
+    """Gather payments per payee."""
     gathered: dict[tuple[str, str, str], list[Answer]] = defaultdict(list)
     for line in outcome.lines:
         if line.payable_fen and line.booked_on <= cutoff:
@@ -275,15 +323,9 @@ def store(url: str, loans: dict[str, LoanFacts], outcome: Outcome, cutoff: date)
         ]  # fmt: skip
     outcome.sent_fen = sum(p[3] for p in outcome.payments)
     with engine.begin() as conn:
-        for table, rows in (
-            (tables.posting, postings),
-            (tables.journal, journal),
-            (tables.payment, payments),
-            (tables.payment_item, items),
-        ):
+        for table, rows in ((tables.payment, payments), (tables.payment_item, items)):
             if rows:
                 conn.execute(sa.insert(table), rows)
-    engine.dispose()
 
 
 def _encodable(name: str) -> bool:
@@ -295,7 +337,7 @@ def _encodable(name: str) -> bool:
 
 
 def write_payments(path: Path, outcome: Outcome) -> None:
-    """The payment file, a row at a time."""
+    """The payment file, a row at a time, read back and compared; ValueError when it says anything else."""
     with path.open("w", encoding="gbk", newline="") as handle:
         for n, (account, name, _, total) in enumerate(outcome.payments, start=1):
             amount = Decimal(total).scaleb(-2)
@@ -303,6 +345,11 @@ def write_payments(path: Path, outcome: Outcome) -> None:
                 "@|$".join((str(n), str(amount), account, name, "贷款贴息202609", "", f"TX202609{n:010d}", "", str(amount), "0.00"))
                 + "@|$\n"
             )
+    with path.open(encoding="gbk", newline="") as handle:
+        for line, (account, name, _, total) in zip(handle, outcome.payments, strict=True):
+            cells = line.split("@|$")
+            if (cells[2], cells[3], Decimal(cells[1]).scaleb(2)) != (account, name, total):
+                raise ValueError(f"{path.name} differs")
 
 
 def write_workbook(path: Path, outcome: Outcome, loans: dict[str, LoanFacts]) -> None:
@@ -332,9 +379,14 @@ def run(inbox: Path, folder: Path, cutoff: date) -> tuple[Outcome, dict[str, flo
         work()
         seconds[name] = time.perf_counter() - began
 
-    timed("take_in", lambda: loans.update(intake(inbox, outcome)))
-    timed("compute", lambda: compute(loans, outcome))
-    timed("post", lambda: store(f"sqlite:///{folder / 'plain.db'}", loans, outcome, cutoff))
+    engine = sa.create_engine(f"sqlite:///{folder / 'plain.db'}")
+    timed("take_in", lambda: loans.update(intake(inbox, folder, outcome)))
+    timed("compute", lambda: compute(loans, folder, outcome))
+    timed("check", lambda: compute_again(loans, outcome))
+    timed("post", lambda: post(engine, outcome))
+    timed("verify", lambda: verify(engine, outcome))
+    timed("settle", lambda: settle(engine, loans, outcome, cutoff))
     timed("publish", lambda: write_payments(folder / "plain.DAT", outcome))
     timed("report", lambda: write_workbook(folder / "plain.xlsx", outcome, loans))
+    engine.dispose()
     return outcome, seconds
