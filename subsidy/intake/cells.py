@@ -337,7 +337,7 @@ def _odd_characters(column: Column, text: pa.Array, profile: Profile, cells: Cel
     if not wide.all():
         cells.fault("TEXT-CONTROL", _where(text, _CONTROL, ~wide))
     at = np.flatnonzero(wide)
-    encoded = text.take(pa.array(at)).dictionary_encode()
+    encoded = (text if len(at) == len(text) else text.take(pa.array(at))).dictionary_encode()
     values, indices = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
     name = column.personal == "name" or column.code == "SWTYHMC"
     control = np.array([_CONTROL.search(v) is not None for v in values], np.bool_)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,8 +26,11 @@ def _table() -> NDArray[np.int32]:
 _DAYS = _table()
 
 
-def days_of(numbers: NDArray[np.int64]) -> NDArray[np.int32]:
+def days_of(numbers: NDArray[np.signedinteger[Any]]) -> NDArray[np.int32]:
     """Days since 1970 of each yyyymmdd, `NONE` where there is no such day."""
     index = numbers - FIRST
+    if len(index) and int(index.min()) >= 0 and int(index.max()) < len(_DAYS):
+        found: NDArray[np.int32] = _DAYS[index]
+        return found
     inside = (index >= 0) & (index < len(_DAYS))
     return np.where(inside, _DAYS[np.where(inside, index, 0)], NONE)

@@ -43,7 +43,7 @@ def describe(profile: Profile) -> str:
     lines += _frame(profile)
     quiet = f"（{profile.quiet_seconds} 秒不再变化）" if profile.complete == "quiet" else ""
     lines.append(f"- 完整的标志：{_COMPLETE[profile.complete]}{quiet}")
-    lines.append(f"- 上限：文件 {profile.limits.file_bytes} 字节，行 {profile.limits.line_bytes} 字节，{profile.limits.rows} 行")
+    lines += _limits(profile)
     lines.append(
         f"- 利息核对：与 本金×利率×天数/360 相差不超过 {profile.checks.interest_tolerance_ppm / 10_000:g}% 加 "
         f"{profile.checks.interest_tolerance_fen} 分"
@@ -55,6 +55,23 @@ def describe(profile: Profile) -> str:
     for spec in profile.tables.values():
         lines += ["", *_table(spec, profile)]
     return "\n".join(lines) + "\n"
+
+
+def _limits(profile: Profile) -> list[str]:
+    most = profile.limits
+    lines = [
+        f"- 上限：文件 {most.file_bytes} 字节，一行 {most.line_bytes} 字节，一个字段 {most.field_chars} 个字符，"
+        f"{most.columns} 列，{most.rows} 行；"
+        f"标志文件、清单 {most.companion_bytes} 字节；隔离超过 {most.quarantined_rows} 行整份拒收，逐条列出至多 {most.findings_listed} 条"
+    ]
+    if profile.container != "none" or profile.form == "xlsx":
+        lines.append(
+            f"- 压缩上限：展开至多 {most.archive_ratio} 倍且 {most.archive_bytes} 字节，"
+            f"{most.archive_entries} 个条目，{most.archive_depth} 层"
+        )
+    if profile.form == "xlsx":
+        lines.append(f"- 工作簿上限：展开 {most.workbook_bytes} 字节，每张表 {most.workbook_cells} 个单元格")
+    return lines
 
 
 def _frame(profile: Profile) -> list[str]:

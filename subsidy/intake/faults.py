@@ -77,7 +77,10 @@ FAULTS: dict[str, Fault] = {
     # archives, XML, workbooks
     "ARCHIVE-BROKEN": Fault("error", "压缩包损坏或不是约定的压缩格式。", "校验和须正确", _RESEND),
     "ARCHIVE-ENCRYPTED": Fault("error", "压缩包有密码。", "不收加密压缩包", _RESEND),
-    "ARCHIVE-ENTRY": Fault("error", "压缩包内有不允许的条目（路径、链接、文件夹或嵌套压缩包）。", "条目只能是约定的文件名", _RESEND),
+    "ARCHIVE-ENTRY": Fault(
+        "error", "压缩包内有不允许的条目（路径、链接、文件夹，或超过 {limit} 层的压缩包）。",
+        "条目只能是约定的文件名；limits.archive_depth", _RESEND,
+    ),
     "ARCHIVE-BOMB": Fault("error", "压缩包展开后过大（上限 {limit}）。", "limits.archive_ratio、archive_bytes", _RESEND),
     "ARCHIVE-COUNT": Fault("error", "压缩包内有 {got} 个条目，超过上限 {limit}。", "limits.archive_entries", _RESEND),
     "ARCHIVE-EXTRA": Fault("error", "压缩包与清单不一致：{where}。", "清单与条目一一对应", _RESEND),

@@ -512,7 +512,12 @@ def _numbers(check: _Check, kind: type[Any], raw: Any, at: Keys) -> Any:
     value = check.mapping(raw, at)
     fields = kind.__dataclass_fields__
     check.keys(value, at, tuple(fields))
-    return kind(**{k: check.integer(v, (*at, k), fields[k].default, 0, 1 << 50) for k, v in value.items() if k in fields})
+    # An archive in an archive is never opened: its depth is a limit that can only be one.
+    known = {k: v for k, v in value.items() if k in fields}
+    return kind(**{k: check.integer(v, (*at, k), fields[k].default, *_RANGES.get(k, (0, 1 << 50))) for k, v in known.items()})
+
+
+_RANGES = {"archive_depth": (1, 1)}
 
 
 def _expected(check: _Check, raw: Any, at: Keys, tables: dict[str, p.TableSpec]) -> p.Expectation | None:

@@ -97,6 +97,8 @@ BROKEN = [
     ("quzhou", '    entry: "{table}.csv"\n', "", "PROFILE-MISSING", "inbound.main", "entry"),
     ("zhoushan", "carries: many", "carries: one", "PROFILE-FORM", "inbound.main.form", "carries"),
     ("hangzhou", "    carries: one", "    carries: one\n    carries: one", "PROFILE-TWICE", "inbound.main.carries", "两次"),
+    ("hangzhou", "    form: delimited\n", "    form: delimited\n    limits: {archive_depth: 2}\n", "PROFILE-RANGE",
+     "inbound.main.limits.archive_depth", "1"),
     ("hangzhou", "inbound:\n", "inbound: [\n", "PROFILE-YAML", "", "YAML"),
     ("hangzhou", "inbound:\n", "inbond:\n", "PROFILE-MISSING", "", "inbound"),
     ("hangzhou", "acknowledgement: {form: lines", "acknowledgement: {form: pdf", "PROFILE-UNKNOWN", "inbound.main.acknowledgement.form",

@@ -88,10 +88,10 @@ class Archive:
             if info.filename.endswith("/") or (mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG)) or not (
                 self._folders or plain_name(info.orig_filename)
             ):
-                raise refuse("ARCHIVE-ENTRY")
+                raise refuse("ARCHIVE-ENTRY", limit=self._limits.archive_depth)
             total += info.file_size
         if len({info.filename.casefold() for info in infos}) != len(infos):
-            raise refuse("ARCHIVE-ENTRY")
+            raise refuse("ARCHIVE-ENTRY", limit=self._limits.archive_depth)
         limit = expanded_limit(self._packed, self._limits)
         if total > limit:
             raise refuse("ARCHIVE-BOMB", limit=f"{limit} 字节")

@@ -69,8 +69,11 @@ def cut(
 
 def _strange(utf8: bytes, separator: str) -> bool:
     """Whether there is any control byte that is neither a line feed nor the separator."""
-    data = np.frombuffer(utf8, np.uint8)
     # DEL and the C1 range are left to the text checks; here only what could disturb cutting.
+    data = np.frombuffer(utf8, np.uint8)
+    if separator >= " " and len(data):
+        # Eleven below, a line feed is the greatest byte, the controls above it the least ones, and those below it stay what they are.
+        return int(data.min()) < 10 or int((data - np.uint8(11)).min()) < 32 - 11
     allowed = int(np.count_nonzero(data == 10))
     if separator < " ":
         allowed += int(np.count_nonzero(data == ord(separator)))

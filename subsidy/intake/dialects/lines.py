@@ -62,12 +62,9 @@ class Lines:
 
     def _block(self) -> bytes:
         """Whole lines, about a block of them; empty at the end of the file."""
-        block = self._stream.read(self._block_bytes)
+        block = self._whole_lines()
         if self._begin:
             block, self._begin = self._begin + block, b""
-        if not block or block.endswith(b"\n"):
-            return block
-        block += self._line()
         if not self._quoted or b'"' not in block:
             return block
         # A quoted field may hold line feeds: go on to a line at which all quotes are closed.
@@ -81,6 +78,17 @@ class Lines:
             if taken > self._block_bytes:
                 raise refuse("FILE-QUOTE", line_no=self.line_no)
         return block + b"".join(more)
+
+    def _whole_lines(self) -> bytes:
+        if not self._stream.seekable():
+            block = self._stream.read(self._block_bytes)
+            return block if not block or block.endswith(b"\n") else block + self._line()
+        # Look for the end of the line first: then nothing read has to be put together again.
+        at = self._stream.tell()
+        self._stream.seek(at + self._block_bytes - 1)
+        length = self._block_bytes - 1 + len(self._line())
+        self._stream.seek(at)
+        return self._stream.read(length)
 
     def blocks(self, trailer: bool) -> Iterator[tuple[int, bytes, int]]:
         """(number of the first line, whole lines with their ends, how many); with `trailer` the last line stays behind for `last`."""

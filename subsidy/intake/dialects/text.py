@@ -37,6 +37,8 @@ def rows(lines: Lines, profile: Profile, spec: TableSpec, control: Control) -> I
         if line is None:
             raise refuse("FILE-EMPTY", table=spec.table.code)
         written = read_names(decode(line, profile).decode("utf-8"), profile.separator)
+        if len(written) > profile.limits.columns:
+            raise refuse("FILE-COLUMNS", table=spec.table.code, line_no=1, where=f"{len(written)} 列，超过上限 {profile.limits.columns}")
         names = match_columns(written, spec)
         head = line if [n.upper() for n in written] != [c.name.upper() for c in spec.columns] else b""
     marks = [(_marker(profile.header, profile), "FILE-HEADER-TWICE"), (_marker(profile.trailer, profile), "FILE-AFTER-TRAILER")]

@@ -176,6 +176,8 @@ def _rows(book: Any, spec: TableSpec, profile: Profile) -> Iterator[SheetChunk]:
     head = [str(c).strip() for c in cells[0]]
     while head and not head[-1]:
         head.pop()
+    if len(head) > profile.limits.columns:
+        raise refuse("FILE-COLUMNS", table=spec.table.code, line_no=1, where=f"{len(head)} 列，超过上限 {profile.limits.columns}")
     if len(head) * len(cells) > profile.limits.workbook_cells:
         raise refuse("FILE-ROWS-LIMIT", table=spec.table.code, limit=profile.limits.workbook_cells)
     codes = match_columns(head, spec)
