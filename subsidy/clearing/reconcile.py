@@ -57,7 +57,8 @@ _MOVEMENTS = pa.schema(
 @dataclass(frozen=True, slots=True)
 class Difference:
     """One difference between what was sent and what the bank says or did. `amount_fen` is the money in question; `count` payments, of
-    which `payment_no` names one when it is only one."""
+    which `payment_no` names one when it is only one. `explained`: time will settle it, or it is booked already; otherwise a person must
+    look."""
 
     kind: Class
     batch_no: int
@@ -65,6 +66,7 @@ class Difference:
     amount_fen: int
     text: str
     count: int = 1
+    explained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +124,13 @@ class Reconciliation:
 
     @property
     def ties(self) -> bool:
-        """All three equations hold, differences of timing and returns explained."""
+        """All three equations hold, or every difference is explained."""
         return self.computed_ties and all(b.sent_ties for b in self.batches) and not self.unexplained
 
     @property
     def unexplained(self) -> tuple[Difference, ...]:
         """Differences that a person must look at."""
-        return tuple(d for d in self.differences if d.kind not in ("timing", "return"))
+        return tuple(d for d in self.differences if not d.explained)
 
     @property
     def unexplained_count(self) -> int:
@@ -286,13 +288,14 @@ def _differences(
 
 
 def _named(kind: Class, batch_no: int, payments: pa.Table, text: str) -> Iterator[Difference]:
-    """The first payments one by one, the rest as one sum."""
+    """The first payments one by one, the rest as one sum. A matter of time and a booked return are explained."""
+    explained = kind in ("timing", "return")
     for row in payments.slice(0, NAMED).select(["payment_no", "amount_fen"]).to_pylist():
-        yield Difference(kind, batch_no, row["payment_no"], row["amount_fen"], text)
+        yield Difference(kind, batch_no, row["payment_no"], row["amount_fen"], text, explained=explained)
     rest = payments.slice(NAMED)
     if rest.num_rows:
         fen = _sum(rest["amount_fen"])
-        yield Difference(kind, batch_no, "", fen, f"{text}（其余 {rest.num_rows} 笔合计）", rest.num_rows)
+        yield Difference(kind, batch_no, "", fen, f"{text}（其余 {rest.num_rows} 笔合计）", rest.num_rows, explained)
 
 
 def _unanswered(batch_no: int, payments: pa.Table, sent_on: date | None, on: date) -> Iterator[Difference]:

@@ -28,7 +28,7 @@ RECENT = 3
 @dataclass(frozen=True)
 class Tally:
     """`states`: state → [payments, fen] of what was to be paid out. `ties`: whether computed, sent and answered agree and nothing is
-    unexplained. `differences`: [Chinese class, how many, fen]; those of timing and returns are explained."""
+    unexplained. `differences`: [Chinese class, how many, fen]."""
 
     states: dict[str, tuple[int, int]]
     ties: bool

@@ -116,7 +116,7 @@ def _differences(conn: Connection, clearing: Clearing, names: Mapping[str, str])
             if found:
                 texts = "；".join(sorted({d.text for d in found}))
                 amount = sum(abs(d.amount_fen) for d in found)
-                explained = "否" if kind in ("timing", "return") else "是"
+                explained = "否" if all(d.explained for d in found) else "是"
                 rows.append((names.get(centre, centre), reconcile.CLASSES[kind], sum(d.count for d in found), amount, explained, texts))
     return of_rows("差异", columns, rows, ("逐笔差异见各中心工作簿的“对账差异”",))
 

@@ -10,7 +10,8 @@ import pytest
 import sqlalchemy as sa
 from clearing_house import NOVEMBER, OCTOBER, SEPTEMBER, House
 
-from subsidy.clearing.reconcile import three_way
+from subsidy.clearing import reconcile
+from subsidy.clearing.reconcile import CLASSES, three_way
 from subsidy.ledger import tables, verify
 
 NewHouse = Callable[..., House]
@@ -161,6 +162,65 @@ def test_what_does_not_fit_is_named_and_changes_nothing(small_house: House, case
     assert codes(house) == [code]
     assert (house.states(), house.accounts()) == (states, accounts)
     assert classes(house) == [kind]
+
+
+def _nothing(house: House) -> None:
+    sent(house)
+
+
+def _silent(house: House) -> None:
+    sent(house)
+    house.night(date(2026, 10, 2), {})
+
+
+def _returned(house: House) -> None:
+    sent(house)
+    house.answer(house.batches("2026-09")[0])
+    house.statement([row(house, 1), row(house, 2), row(house, 1, 1, host_serial="R1")], DAY)
+
+
+def _odd(case: str) -> Callable[[House], None]:
+    def play(house: House) -> None:
+        sent(house)
+        house.answer(house.batches("2026-09")[0])
+        house.statement([row(house, 1), row(house, 2), ODD[case][0](house)], date(2026, 10, 2))
+
+    return play
+
+
+#: How each class of difference comes about, and whether it explains itself.
+SEEN: list[tuple[str, Callable[[House], None], bool]] = [
+    ("timing", _nothing, True),
+    ("missing", _silent, False),
+    ("return", _returned, True),
+    ("return", _odd("return too late"), False),
+    ("amount", _odd("debit of another amount"), False),
+    ("twice", _odd("debit again"), False),
+    ("unknown", _odd("number of nobody"), False),
+]
+
+
+@pytest.mark.parametrize(("kind", "play", "explained"), SEEN)
+def test_every_class_of_difference_is_seen(small_house: House, kind: str, play: Callable[[House], None], explained: bool) -> None:
+    assert {name for name, _, _ in SEEN} == set(CLASSES)
+    play(small_house)
+    assert small_house.read(date(2026, 10, 2)).blocked == 0
+    with small_house.db.read() as conn:
+        found = three_way(conn, small_house.centre)
+    assert {(d.kind, d.explained) for d in found.differences} == {(kind, explained)}
+    assert found.ties == explained
+    assert (found.unexplained == ()) == explained == (found.unexplained_count == 0)
+
+
+def test_the_first_differences_are_named_and_the_rest_is_one_sum(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "NAMED", 1)
+    sent(house)
+    with house.db.read() as conn:
+        found = three_way(conn, house.centre)
+    assert [(d.kind, d.payment_no, d.amount_fen, d.count) for d in found.differences] == [
+        ("timing", NUMBER[1], FEN[1], 1),
+        ("timing", "", FEN[2], 1),
+    ]
 
 
 def test_return_of_a_payment_that_was_never_confirmed(house: House) -> None:
