@@ -97,22 +97,23 @@ def sheets(path: Path) -> list[tuple[str, list[list[tuple[str, bool]]], bool]]:
     try:
         for title in SHOWN:
             if title in book.sheetnames:
-                first = book[title].iter_rows(min_row=LABEL_ROW, max_row=LABEL_ROW + ROWS + 1, values_only=True)
-                rows = [list(row) for row in first if any(value is not None for value in row)]
-                width = max((i + 1 for row in rows for i, value in enumerate(row) if value is not None), default=0)
+                first = book[title].iter_rows(min_row=LABEL_ROW, max_row=LABEL_ROW + ROWS + 1)
+                rows = [list(row) for row in first if any(cell.value is not None for cell in row)]
+                width = max((i + 1 for row in rows for i, cell in enumerate(row) if cell.value is not None), default=0)
                 if width:
-                    shown = [[(_text(v), isinstance(v, int | float)) for v in row[:width]] for row in rows[: ROWS + 1]]
+                    shown = [[(_text(c), isinstance(c.value, int | float)) for c in row[:width]] for row in rows[: ROWS + 1]]
                     found.append((title, shown, len(rows) > ROWS + 1))
     finally:
         book.close()
     return found
 
 
-def _text(value: Any) -> str:
+def _text(cell: Any) -> str:
+    value = cell.value
     if value is None:
         return ""
     if isinstance(value, datetime | date):
         return f"{value:%Y-%m-%d}"
-    if isinstance(value, float):  # shown only; no amount is computed from it
-        return f"{value:,.2f}"
+    if isinstance(value, float) or (isinstance(value, int) and "0.00" in cell.number_format):
+        return f"{value:,.2f}"  # shown only; no amount is computed from it
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -57,8 +57,10 @@ BANKS = {
 def safe_of(stage: str, severity: str, line_no: int) -> str:
     """What is safe about a finding of the register: `stage` as stored there, `line_no` 0 for a whole file. The third part of every
     message; findings keep only the other three, because stage and severity decide this one."""
-    if severity != "error":
+    if severity == "note":
         return "入账和付款不受影响。"
+    if severity == "warning":
+        return "已入账的内容不受影响，没有错付。"
     if stage == "intake":
         return "该行没有入账，原始内容已保存。" if line_no else "整份文件没有入账；收到的原件已保存，其他文件照常。"
     return {

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from subsidy.errors import Finding
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
+from subsidy.night import context, desk, recovering, register
 
 pytestmark = pytest.mark.browser
 OPEN_TO_ALL_SIGNED_IN = {"/frame.js", "/board", "/months/{month}/archive"}
@@ -171,17 +173,15 @@ def test_vouchers_balance(world: Any) -> None:
 def test_what_people_wrote_is_shown_as_text(world: Any) -> None:
     """A reason, and a name from a file, that try to be HTML or a template."""
     evil = '<script>alert(1)</script>{{7*7}}"onload='
-    f = tables.finding
-    db = open_database(world.settings)
-    with db.transaction_system() as conn:
-        number = int(conn.execute(sa.select(sa.func.max(f.c.finding_no)).where(f.c.centre == "hangzhou")).scalar_one())
-        run_no = int(conn.execute(sa.select(sa.func.max(f.c.run_no)).where(f.c.centre == "hangzhou")).scalar_one())
-        day = conn.execute(
-            sa.select(tables.run.c.business_date).where(tables.run.c.centre == "hangzhou", tables.run.c.run_no == run_no)
-        ).scalar_one()
-        values = {"stage": "intake", "code": "X", "severity": "note", "file_no": 0, "line_no": 0, "serial_no": "", "agreement_no": evil}
-        values |= {"what": evil, "todo": evil, "field": evil, "value": evil}
-        conn.execute(sa.insert(f).values(centre="hangzhou", finding_no=number + 1000, run_no=run_no, **values))
+    db, r = open_database(world.settings), tables.run
+    with db.read() as conn:
+        run_no, day = conn.execute(
+            sa.select(r.c.run_no, r.c.business_date).where(r.c.centre == "hangzhou").order_by(r.c.run_no.desc()).limit(1)
+        ).one()  # fmt: skip
+    run = context.load(world.settings, "hangzhou", run_no).run
+    found = Finding("X", "note", evil, evil, field=evil, value=evil, agreement_no=evil)
+    with context.working(db, "hangzhou", "test") as token, db.transaction("hangzhou", token) as conn:
+        register.add_findings(db, conn, run, "intake", [found])
     with world.http("op_hang") as client:
         page = client.get(f"/subsidy/centres/hangzhou/nights/{day}").text
         assert "<script>alert" not in page and "&lt;script&gt;alert(1)" in page and "{{7*7}}" in page
@@ -190,8 +190,6 @@ def test_what_people_wrote_is_shown_as_text(world: Any) -> None:
 
 
 def test_release_needs_the_right_a_reason_and_our_own_page(world: Any) -> None:
-    from subsidy.night import desk
-
     waiting = desk.listed(world.settings, "hangzhou")
     number, hard = (next(row["quarantine_no"] for row in waiting if row["soft"] is soft and not row["asked"]) for soft in (True, False))
     path = f"/subsidy/centres/hangzhou/quarantine/{number}/release"
@@ -210,8 +208,6 @@ def test_release_needs_the_right_a_reason_and_our_own_page(world: Any) -> None:
 
 
 def test_writing_off_takes_two_people_and_both_find_it_inside_airflow(world: Any) -> None:
-    from subsidy.night import recovering
-
     def sums(agreement_no: str) -> tuple[int, int]:
         rows = [r for r in recovering.shown(world.settings, "hangzhou")["receivables"] if r["agreement_no"] == agreement_no]
         return rows[0]["receivable_fen"], rows[0]["written_off_fen"]
