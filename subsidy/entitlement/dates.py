@@ -40,17 +40,17 @@ def place(days: Int32 | Int64) -> Int32:
 
 def month_of(days: Int32) -> Int32:
     """Months since 1970-01."""
-    return np.asarray(_MONTH_TABLE[place(days)])
+    return np.asarray(_MONTH_TABLE.take(place(days)))
 
 
 def next_january(days: Int32) -> Int32:
     """The first 1 January after each day."""
-    return np.asarray(_NEXT_JANUARY[place(days)])
+    return np.asarray(_NEXT_JANUARY.take(place(days)))
 
 
 def thirty(days: Int32) -> Int32:
     """30/360 day number of each day."""
-    return np.asarray(_THIRTY[place(days)])
+    return np.asarray(_THIRTY.take(place(days)))
 
 
 def due_date(month: Int32, due_day: Int32) -> Int32:

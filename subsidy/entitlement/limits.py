@@ -44,10 +44,10 @@ def limit(book: Book, version: Version, figure: Int64, uses: Bool) -> Limited:
     used = _opening_paid(book)
     after_month, after_life = after_other, after_other
     if monthly is not None:
-        after_month = _closed(after_other, _starts(rows.loan, month_of(rows.accrual_to)), monthly, None)
+        after_month = _closed(after_other, _begins(rows.loan, month_of(rows.accrual_to)), monthly, None)
         after_life = after_month
     if lifetime is not None:
-        after_life = _closed(after_month, _starts(rows.loan, None), lifetime, used[rows.loan])
+        after_life = _closed(after_month, _begins(rows.loan, None), lifetime, used[rows.loan])
     varied = _varied(book, uses, monthly, lifetime) if len(book.policy.rules) > 1 else np.empty(0, np.intp)
     if len(varied):
         many = np.full(len(rows), NO_LIMIT, np.int64)
@@ -95,26 +95,35 @@ def _opening_paid(book: Book) -> Int64:
     return np.where(at >= 0, integers(table, "paid_fen", np.int64)[np.maximum(at, 0)], 0)
 
 
-def _starts(loan: Index, month: Int32 | None) -> Index:
-    """Per row the place of the first row of its loan (and month)."""
+def _begins(loan: Index, month: Int32 | None) -> Bool:
+    """True for the first row of each loan (and month)."""
     new = np.ones(len(loan), bool)
     new[1:] = loan[1:] != loan[:-1]
     if month is not None:
         new[1:] |= month[1:] != month[:-1]
-    return np.maximum.accumulate(np.where(new, np.arange(len(loan)), 0))
+    return new
 
 
-def _closed(amount: Int64, start: Index, limits: Int64, used: Int64 | None) -> Int64:
+def _closed(amount: Int64, begins: Bool, limits: Int64, used: Int64 | None) -> Int64:
     """One limit L used up in order: after rows with sums C the usage is min(C, L), so a row gets min(C, L) − min(C before, L).
 
-    `used` (per row, only with `start` by loan) is used up before the first row of the run. Holds where L is the same for all rows of a run.
-    Sums wrap only between loans; a difference within one is exact.
+    `begins` marks the first row of each run over which sums are taken. `used` (per row, only with runs of loans) is used up before the
+    first row of the run. Holds where L is the same for all rows of a run. Sums wrap only between loans; a difference within one is exact.
     """
-    total = np.cumsum(amount)
-    upto = total - (total - amount)[start]
-    if used is not None:
-        upto = upto + used
     room = np.maximum(limits, 0)
+    if used is None:
+        # Most loans have one row a month: it gets what the limit leaves of it, and only the others need sums.
+        result = np.minimum(amount, room)
+        more = np.flatnonzero(~(begins & np.append(begins[1:], True)))
+        result[more] = _in_runs(amount[more], begins[more], room[more], 0)
+        return result
+    return _in_runs(amount, begins, room, used)
+
+
+def _in_runs(amount: Int64, begins: Bool, room: Int64, used: Int64 | int) -> Int64:
+    start = np.maximum.accumulate(np.where(begins, np.arange(len(begins)), 0))
+    total = np.cumsum(amount)
+    upto = total - (total - amount)[start] + used
     return np.asarray(np.maximum(np.minimum(upto, room) - np.minimum(upto - amount, room), 0))
 
 

@@ -103,14 +103,12 @@ def _clawed(book: Book, changes: Changes) -> Bool:
     at = at[(changes.range_from[at] != NO_DAY) & (changes.range_to[at] != NO_DAY) & (changes.range_from[at] <= changes.range_to[at])]
     if not len(at):
         return np.zeros(len(rows), bool)
-    key = (rows.loan.astype(np.int64) << 32) + rows.accrual_to
-    loan = changes.loan[at].astype(np.int64) << 32
-    low = np.searchsorted(key, loan + changes.range_from[at], "left")
-    high = np.searchsorted(key, loan + changes.range_to[at], "right")
-    depth = np.zeros(len(rows) + 1, np.int64)
-    np.add.at(depth, low, 1)
-    np.add.at(depth, high, -1)
-    return np.cumsum(depth[:-1]) > 0
+    clawed = np.zeros(len(rows), bool)
+    first, end = np.searchsorted(rows.loan, changes.loan[at], "left"), np.searchsorted(rows.loan, changes.loan[at], "right")
+    for begin, stop, low, high in zip(first, end, changes.range_from[at], changes.range_to[at], strict=True):
+        accrual_to = rows.accrual_to[begin:stop]
+        clawed[begin:stop] |= (accrual_to >= low) & (accrual_to <= high)
+    return clawed
 
 
 __all__ = ["CLAWBACK", "FAR", "FORFEIT", "HOLD", "OPENING", "OUTCOMES", "PAY", "QUARANTINED", "REVERSED", "STOP", "Decisions", "decide"]

@@ -63,13 +63,13 @@ class FundRates:
     def on(self, reset: Reset, whose: Whose, day: Int32) -> Int64:
         """Rate in ppm of each loan on each day, UNKNOWN (-1) before its series begins."""
         if reset == "frozen":
-            return self._now[_at(whose, whose.signed_on)].astype(np.int64)
+            return self._now.take(_at(whose, whose.signed_on)).astype(np.int64)
         if reset == "immediate":
-            return self._now[_at(whose, np.maximum(day, whose.disbursed_on))].astype(np.int64)
-        rate = self._january[_at(whose, day)]
+            return self._now.take(_at(whose, np.maximum(day, whose.disbursed_on))).astype(np.int64)
+        rate = self._january.take(_at(whose, day))
         first = np.flatnonzero(day < whose.turn)
         if len(first):
-            rate[first] = self._now[_at(whose.take(first), whose.disbursed_on[first])]
+            rate[first] = self._now.take(_at(whose.take(first), whose.disbursed_on[first]))
         return rate.astype(np.int64)
 
     def next_change(self, reset: Reset, whose: Whose, day: Int32) -> Int32:
@@ -77,7 +77,7 @@ class FundRates:
         if reset == "frozen":
             return np.full(len(day), FAR, np.int32)
         if reset == "immediate":
-            return np.asarray(self._next_change[_at(whose, np.maximum(day, whose.disbursed_on))])
+            return np.asarray(self._next_change.take(_at(whose, np.maximum(day, whose.disbursed_on))))
         # Within the first calendar year and within each later one the rate stands still.
         return next_january(np.maximum(day, whose.disbursed_on))
 
@@ -106,13 +106,13 @@ class FundRates:
             rate = self.on(reset, whose, start if mid_period != "new" else end - np.int32(1))
             return np.where(rate < 0, UNKNOWN, rate * days)
         turn, sums = (whose.disbursed_on, self._sum_now) if reset == "immediate" else (whose.turn, self._sum_january)
-        total = sums[_at(whose, end)] - sums[_at(whose, start)]
+        total = sums.take(_at(whose, end)) - sums.take(_at(whose, start))
         early = np.flatnonzero(start < turn)
         if len(early):
             some, a, b, t = whose.take(early), start[early], end[early], turn[early]
-            rate = self._now[_at(some, some.disbursed_on)].astype(np.int64)
+            rate = self._now.take(_at(some, some.disbursed_on)).astype(np.int64)
             before = (np.minimum(b, t) - a).astype(np.int64)
-            total[early] = before * rate + sums[_at(some, np.maximum(b, t))] - sums[_at(some, t)]
+            total[early] = before * rate + sums.take(_at(some, np.maximum(b, t))) - sums.take(_at(some, t))
         unknown = self.on(reset, whose, start) < 0
         if unknown.any():
             total[unknown] = UNKNOWN

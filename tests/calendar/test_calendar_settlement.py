@@ -141,7 +141,8 @@ def test_an_override_replaces_what_the_package_knows() -> None:
     assert not days.is_working(date(2026, 10, 10))
 
 
-@given(st.dates(date(2004, 1, 1), date(2026, 11, 30)), st.sampled_from(["next", "previous"]))
+# A holiday that reaches over the end of the known years cannot be decided, in either direction: days well inside them only.
+@given(st.dates(date(2004, 1, 10), date(2026, 11, 30)), st.sampled_from(["next", "previous"]))
 def test_rolling_stops_at_the_nearest_working_day(day: date, direction: str) -> None:
     rolled = DAYS.roll(day, direction)  # type: ignore[arg-type]
     assert DAYS.is_working(rolled)
