@@ -161,6 +161,4 @@ def publish(settings: Settings, centre: str, period: str) -> dict[str, Any]:
     with context.working(db, centre, f"发布 {period}") as token:
         outbound = profiles.load(ctx.rules, centre)
         published = publishing.publish(db, token, settings, ctx.policy, period, ctx.run.run_no, outbound=outbound)
-        # Nettings are booked by publication.
-        vouchers.write_new(db, token, settings, ctx.policy, business_date=ctx.run.business_date, run_no=ctx.run.run_no, outbound=outbound)
     return asdict(published)

@@ -294,6 +294,8 @@ def settings_of(home: Path, url: str) -> Settings:
     return Settings(home=home, rules=RULES, database_url=url, store_url=f"file://{home / 'store'}", key="k" * 40)
 
 
+# The crash right after a commit makes SQLAlchemy undo a transaction that is over: it says so, and nothing is undone.
+@pytest.mark.filterwarnings("ignore:transaction already deassociated from connection")
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_crash_at_every_point_ends_in_the_same_ledger_and_bytes(
