@@ -6,20 +6,21 @@ Posted only when another person agreed (handbook section 6).
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from datetime import date
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from subsidy import ENGINE_VERSION
+from subsidy.entitlement.lines import LINE_KEY
 from subsidy.errors import TerminalError
 from subsidy.facts.store import Store
-from subsidy.ledger import audit, tables
+from subsidy.ledger import audit, postings, tables
 from subsidy.ledger.database import open_database
 from subsidy.money import format_yuan
-from subsidy.night import clock, compute, context, opening, posting, proving
+from subsidy.night import clock, compute, context, opening, posting, proving, register
 from subsidy.night.context import Context, Run
 from subsidy.policy import load_centre
 from subsidy.settings import Settings
@@ -32,27 +33,65 @@ def preview(settings: Settings, centre: str, business_date: date) -> dict[str, A
     """What a recompute on `business_date` would change. Writes nothing.
 
     Returns lines, loans, amount_fen, raised_fen, lowered_fen, `causes` (cause -> fen), `listed` (the first lines: agreement_no,
-    serial_no, old_fen, new_fen) and `content_hash`, which an approval names."""
-    return summary(posting.differences(_today(settings, centre, business_date)))
+    serial_no, old_fen, new_fen, cause) and `content_hash`, which an approval names."""
+    ctx = _today(settings, centre, business_date)
+    return summary(posting.differences(ctx), _why(ctx))
 
 
-def summary(changes: pa.Table) -> dict[str, Any]:
-    """Counts and sums of a preview table."""
-    rows = changes.to_pylist()
-    causes: dict[str, int] = defaultdict(int)
-    for row in rows:
-        causes["首次入账" if row["seq"] == 0 else "规则或参数更正"] += row["delta_fen"]
-    told = [f"{r['agreement_no']}|{r['account_no']}|{r['serial_no']}|{r['old_fen']}|{r['new_fen']}" for r in rows]
+#: Cause of a line that is payable for the first time.
+FIRST = "首次入账"
+
+
+def summary(changes: pa.Table, why: str) -> dict[str, Any]:
+    """Counts and sums of a preview table (schema of `postings.preview`). `why`: the cause of lines that were posted before."""
+    if changes.num_rows == 0:
+        changes = postings.CHANGES.empty_table()
+    delta = changes["delta_fen"]
+    cause = pc.if_else(pc.equal(changes["seq"], 0), FIRST, why)
+    by_cause = pa.table({"cause": cause, "fen": delta}).group_by("cause", use_threads=False).aggregate([("fen", "sum")])
+    told = pc.binary_join_element_wise(
+        *(changes[name] for name in LINE_KEY), changes["old_fen"].cast(pa.string()), changes["new_fen"].cast(pa.string()), "|"
+    )
+    digest = hashlib.sha256()
+    for chunk in told.chunks:
+        for row in chunk.to_pylist():
+            digest.update(f"{row}\n".encode())
+    first = changes.select(["agreement_no", "serial_no", "old_fen", "new_fen"]).append_column("cause", cause).slice(0, LISTED)
     return {
-        "lines": len(rows),
-        "loans": len({r["agreement_no"] for r in rows}),
-        "amount_fen": sum(r["delta_fen"] for r in rows),
-        "raised_fen": sum(max(0, r["delta_fen"]) for r in rows),
-        "lowered_fen": -sum(min(0, r["delta_fen"]) for r in rows),
-        "causes": dict(sorted(causes.items())),
-        "listed": [{k: r[k] for k in ("agreement_no", "serial_no", "old_fen", "new_fen")} for r in rows[:LISTED]],
-        "content_hash": hashlib.sha256("\n".join(told).encode()).hexdigest(),
+        "lines": changes.num_rows,
+        "loans": len(pc.unique(changes["agreement_no"])),
+        "amount_fen": _sum(delta),
+        "raised_fen": _sum(pc.max_element_wise(delta, 0)),
+        "lowered_fen": -_sum(pc.min_element_wise(delta, 0)),
+        "causes": dict(sorted((row["cause"], row["fen_sum"]) for row in by_cause.to_pylist())),
+        "listed": first.to_pylist(),
+        "content_hash": digest.hexdigest(),
     }
+
+
+def _sum(column: pa.ChunkedArray) -> int:
+    return int(pc.sum(column).as_py() or 0)
+
+
+def _why(ctx: Context) -> str:
+    """Why lines that were posted come out differently today: what changed since the last closed run."""
+    with ctx.db.read() as conn:
+        before = register.previous_night(conn, ctx.run)
+    if before is None:
+        return CAUSES["fact"]
+    changed = [
+        name
+        for name, then, now in (
+            ("policy", before["policy_version"], ctx.run.policy_version),
+            ("engine", before["engine_version"], ctx.run.engine_version),
+        )
+        if then != now
+    ]
+    return "、".join(CAUSES[name] for name in changed or ["fact"])
+
+
+#: What people read as the cause of a difference.
+CAUSES = {"policy": "规则或参数更正", "engine": "程序升级", "fact": "资料变动"}
 
 
 def _today(settings: Settings, centre: str, business_date: date) -> Context:
