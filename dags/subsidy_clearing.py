@@ -12,7 +12,8 @@ from subsidy.portal.steps import ClearAtDeadline, ClearMonth, retrying
 from subsidy.portal.timetable import BusinessDateTimetable
 
 #: When everything of the previous period should be complete: well after the last centre's settlement (the 10th, rolled).
-DEADLINE_CRON = "0 9 25 * *"
+DEADLINE_DAY = config.clearing_day()
+DEADLINE_CRON = f"0 9 {DEADLINE_DAY} * *"
 
 PERIOD_COMPLETE = Asset(ASSET)
 PERIOD = period_field("要清算的月份，例如 2026-10。")
@@ -22,7 +23,7 @@ CLEARING_DOC = """
 迟到的中心或回盘到达后，手工触发并填写期间，会生成新编号的版本；旧版本保留。
 任何中心的付款都不等待清算。
 """
-DEADLINE_DOC = "每月 25 日 09:00（北京时间）：上月仍未全部完成时，按已完成的中心清算，并写明缺哪些中心。"
+DEADLINE_DOC = f"每月 {DEADLINE_DAY} 日 09:00（北京时间）：上月仍未全部完成时，按已完成的中心清算，并写明缺哪些中心。"
 
 when_complete = PartitionedAssetTimetable(
     assets=PERIOD_COMPLETE, partition_mapper_config={PERIOD_COMPLETE: RollupMapper(upstream_mapper=MonthOfEvent(), window=CentresDue())}

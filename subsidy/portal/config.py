@@ -5,6 +5,7 @@
 ``SUBSIDY_ALERT_MINUTES``       minutes after which an unfinished night alerts; default: until the centre's deadline hour
 ``SUBSIDY_ANSWER_MINUTES``      minutes an approval waits before it counts as no; default three days
 ``SUBSIDY_RETRY_SECONDS``       pause before a transient failure is tried again; default 60
+``SUBSIDY_CLEARING_DAY``        day of the month, 1 to 28, on which last month is cleared with whoever is complete; default 25
 ``SUBSIDY_MAIL_SERVER``         host:port of the mail relay for alerts; default none, no mail
 ``SUBSIDY_MAIL_FROM``           sender of alerts
 ``SUBSIDY_MAIL_TO``             receivers of alerts, separated by commas
@@ -37,6 +38,14 @@ def alert_after(deadline_hour: int) -> timedelta:
 def answer_within() -> timedelta:
     """How long a person has to answer; afterwards the answer is no."""
     return timedelta(minutes=_number("SUBSIDY_ANSWER_MINUTES", 3 * 24 * 60))
+
+
+def clearing_day() -> int:
+    """Day of the month on which the month before is cleared with whoever is complete."""
+    day = _number("SUBSIDY_CLEARING_DAY", 25)
+    if day != int(day) or day > 28:
+        raise TerminalError("SET-NUMBER", f"环境变量 SUBSIDY_CLEARING_DAY 的值 {day} 不是 1 到 28 的整数。", "没有启动。", "改正或去掉它。")
+    return int(day)
 
 
 def retry_delay() -> timedelta:

@@ -147,6 +147,11 @@ def test_a_period_is_a_month(text: str) -> None:
 
 def test_a_number_in_the_environment_must_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.alert_after(7).total_seconds() == 5.5 * 3600 and config.alert_after(1).total_seconds() == 1800
+    assert config.clearing_day() == 25
+    for wrong in ("zehn", "0", "29", "2.5"):
+        monkeypatch.setenv("SUBSIDY_CLEARING_DAY", wrong)
+        with pytest.raises(TerminalError, match="SET-NUMBER"):
+            config.clearing_day()
     for wrong in ("zehn", "0", "-1"):
         monkeypatch.setenv("SUBSIDY_ANSWER_MINUTES", wrong)
         with pytest.raises(TerminalError, match="SET-NUMBER"):

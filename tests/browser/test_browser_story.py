@@ -137,11 +137,11 @@ def test_the_board_leads_on(world: Any, month: dict[str, Any], window: Any) -> N
     picture(page, "隔离区")
     page.goto(f"{world.address}/subsidy/centres/hangzhou/receivables")
     picture(page, "应收与核销")
-    page.goto(f"{world.address}/subsidy/centres/hangzhou/periods/2026-09")
+    page.goto(f"{world.address}/subsidy/centres/hangzhou/periods/{PERIOD}")
     picture(page, "期间")
     page.locator("input[name=contract_no]").fill("HT010010500000001")
     page.keyboard.press("Enter")
-    page.wait_for_url("**/why/HT010010500000001/2026-09")
+    page.wait_for_url(f"**/why/HT010010500000001/{PERIOD}")
     assert "四舍五入到分" in page.locator("pre").first.inner_text()
     picture(page, "推导")
 

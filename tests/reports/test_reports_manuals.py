@@ -1,0 +1,41 @@
+"""The manuals name every setting and every sheet, and their pictures and links are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from subsidy.reports.period import DETAIL_COLUMNS
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+OPERATORS, FINANCE = (DOCS / name for name in ("运维手册.md", "财务手册.md"))
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.stem)
+def test_pictures_and_links_of_a_document_exist(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    linked = re.findall(r"\]\(([^)#:]+)\)", text) + re.findall(r'src="([^":]+)"', text)
+    assert [link for link in linked if not (path.parent / link).is_file()] == []
+
+
+def test_no_picture_lies_unused() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in DOCS.glob("*.md"))
+    assert [picture.name for picture in (DOCS / "images").iterdir() if picture.name not in text] == []
+
+
+def test_the_operators_manual_names_every_setting() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "subsidy").rglob("*.py"))
+    manual = OPERATORS.read_text(encoding="utf-8")
+    settings = {name for name in re.findall(r"SUBSIDY_[A-Z_]+", source) if not name.endswith("_")}
+    assert len(settings) > 8 and [name for name in sorted(settings) if name not in manual] == []
+
+
+def test_the_finance_manual_names_every_sheet() -> None:
+    manual = FINANCE.read_text(encoding="utf-8")
+    sheets = "封面 汇总 贴息明细 变动分析 补差与追回 暂停与恢复 隔离与异常 回盘与退汇 凭证 勾稽表 年度口径 计算说明".split()
+    assert [name for name in sheets if name not in manual] == []
+    labels = {column.label for column in DETAIL_COLUMNS}
+    assert {name for name in re.findall(r"“([^”]+)”", manual) if name in ("来源文件", "行号", "结果", "原因")} <= labels
