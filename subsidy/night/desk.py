@@ -136,9 +136,10 @@ def ask(settings: Settings, centre: str, quarantine_no: int, person: str, reason
             kept = conn.execute(sa.select(Q.c.code).where(Q.c.centre == centre, Q.c.quarantine_no == quarantine_no)).one_or_none()
         if kept is None:
             raise _unknown(centre, quarantine_no)
-        for t, said in ((R, "已经放行"), (W, "已有人申请放行，等待下一夜处理")):
+        name = f"搁置文件 {-quarantine_no} " if quarantine_no < 0 else f"隔离行 {quarantine_no} "
+        for t, said in ((R, "已经解除"), (W, "已有人申请放行，等待下一夜处理")):
             if conn.execute(sa.select(t.c.quarantine_no).where(t.c.centre == centre, t.c.quarantine_no == quarantine_no)).first():
-                raise TerminalError("DESK-DONE", f"隔离行 {quarantine_no} {said}。", "没有改动任何数据。", "无需再次操作。")
+                raise TerminalError("DESK-DONE", f"{name}{said}。", "没有改动任何数据。", "无需再次操作。")
         if quarantine_no > 0 and not _soft(kept[0]):
             raise TerminalError(
                 "DESK-HARD", f"隔离行 {quarantine_no}（{kept[0]}）是确定的错误，不能由人放行。", "该行仍在隔离区，没有改动任何数据。",
@@ -150,9 +151,8 @@ def ask(settings: Settings, centre: str, quarantine_no: int, person: str, reason
 
 
 def _unknown(centre: str, quarantine_no: int) -> TerminalError:
-    return TerminalError(
-        "DESK-UNKNOWN", f"{centre} 没有编号为 {quarantine_no} 的隔离行。", "没有改动任何数据。", "用 subsidy quarantine list 查看编号。"
-    )
+    name = f"登记号为 {-quarantine_no} 的搁置文件" if quarantine_no < 0 else f"编号为 {quarantine_no} 的隔离行"
+    return TerminalError("DESK-UNKNOWN", f"{centre} 没有{name}。", "没有改动任何数据。", "用 subsidy quarantine list 查看编号。")
 
 
 class _Lineage:
