@@ -273,6 +273,24 @@ def shadow(loan: Row, fund: Series, exact: bool) -> list[tuple[int, int]]:
     return out
 
 
+def shadow_steps(loan: Row, fund: Series) -> list[tuple[int, int, int, int, int, bool, int]]:
+    """(instalment, ppm-days of the period, days, 360ths, rate on its first day, rebuilds, months left) of each shadow instalment of a loan."""
+    term, disbursed = loan["term"], loan["disbursed_on"]
+    start, before, out = disbursed, None, []
+    for k in range(1, term + 1):
+        due = _months_after(disbursed.replace(day=1), k).replace(day=loan["due_day"])
+        rate = _fund_rate(fund, disbursed, start)
+        total, day = 0, start
+        while day < due:
+            turn = min(due, date(day.year + 1, 1, 1))
+            total += (turn - day).days * _fund_rate(fund, disbursed, day)
+            day = turn
+        part = _monthly({"accrual_from": start, "accrual_to": due}, loan)
+        out.append((k, total, (due - start).days, part, rate, rate != before, term - k + 1))
+        start, before = due, rate
+    return out
+
+
 def _fund_rate(fund: Series, disbursed: date, day: date) -> int:
     seen = disbursed if day.year == disbursed.year else date(day.year - 1, 12, 31)
     return fund.ppm[bisect_right(fund.effective_on, seen) - 1]
