@@ -350,6 +350,7 @@ def test_crash_at_every_point_ends_in_the_same_ledger_and_bytes(
     assert point > 40
 
 
+@pytest.mark.filterwarnings("ignore:transaction already deassociated from connection")
 def test_file_that_the_bank_took_before_the_books_were_closed_is_asked_about_not_sent_again(
     house: House, crashing: Callable[[int], None]
 ) -> None:
