@@ -40,12 +40,21 @@ def _trigger(page: Any, address: str, mode: str, reason: str, name: str = "") ->
     form.get_by_text("高级选项").click()
     if name:
         picture(page, name)
-    with page.expect_response(lambda r: r.request.method == "POST" and r.url.endswith("/dagRuns")) as reply:
-        form.get_by_role("button", name="触发").last.click()
-    assert reply.value.status == 200, reply.value.text()
-    conf = reply.value.request.post_data_json["conf"]
+    reply = _clicked(page, form.get_by_role("button", name="触发").last, "POST", "/dagRuns")
+    conf = reply.request.post_data_json["conf"]
     assert (conf["business_date"], conf["reason"] or "") == (DAY, reason)
-    return str(reply.value.json()["dag_run_id"])
+    return str(reply.json()["dag_run_id"])
+
+
+def _clicked(page: Any, button: Any, method: str, end: str) -> Any:
+    """The reply to the request that a click sends; clicked again when Airflow's embedded database was busy, as a person would."""
+    for _ in range(3):
+        with page.expect_response(lambda r: r.request.method == method and r.url.endswith(end)) as reply:
+            button.click()
+        if reply.value.status < 500:
+            break
+    assert reply.value.status == 200, reply.value.text()
+    return reply.value
 
 
 def _until(page: Any, path: str, reached: Callable[[Any], bool]) -> Any:
@@ -74,9 +83,7 @@ def _answer(page: Any, address: str, dag: str, said: str, choice: str, name: str
         picture(page, name)
     text = page.locator("body").inner_text()
     run_id = page.url.split("/runs/")[1].split("/")[0]
-    with page.expect_response(lambda r: r.request.method == "PATCH" and "hitlDetails" in r.url) as reply:
-        button.click()
-    assert reply.value.status == 200, reply.value.text()
+    _clicked(page, button, "PATCH", "/hitlDetails")
     return text, run_id
 
 
