@@ -56,16 +56,16 @@ def detail(loans: int) -> Sheet:
 
 
 def write_ours(loans: int, path: Path) -> float:
-    """Seconds to write the workbook."""
+    """Seconds of CPU to write the workbook."""
     sheet = detail(loans)
     tie = Tie("明细应付金额 = 账簿应付", sheet.total("应付金额"), (Term(1, "贴息明细", "应付金额"),))
-    started = time.perf_counter()
+    started = time.process_time()
     workbook.write(Book(Cover("测试中心", (("期间", "2026-10"),), (), ()), (sheet,), (tie,)), path)
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def write_openpyxl(loans: int, path: Path) -> float:
-    """Seconds to write the same cells with openpyxl's write-only mode; the Python values are ready before the clock starts, block by block."""
+    """Seconds of CPU to write the same cells with openpyxl's write-only mode; the Python values are ready before the clock starts, block by block."""
     sheet = detail(loans)
     book = openpyxl.Workbook(write_only=True)
     ws = book.create_sheet("贴息明细")
@@ -77,13 +77,13 @@ def write_openpyxl(loans: int, path: Path) -> float:
             values = part.column(i).to_pylist()
             unit = {"money": 100, "rate": 1_000_000}.get(column.kind)
             columns.append(values if unit is None else [v / unit for v in values])
-        started = time.perf_counter()
+        started = time.process_time()
         for row in zip(*columns, strict=True):
             ws.append(row)
-        spent += time.perf_counter() - started
-    started = time.perf_counter()
+        spent += time.process_time() - started
+    started = time.process_time()
     book.save(path)
-    return spent + time.perf_counter() - started
+    return spent + time.process_time() - started
 
 
 def compare(ours: Path, theirs: Path, loans: int) -> int:
@@ -106,7 +106,7 @@ def compare(ours: Path, theirs: Path, loans: int) -> int:
 
 
 def measure(what: str, loans: int, path: Path) -> tuple[float, float]:
-    """Seconds and peak megabytes of one side in a process of its own."""
+    """Seconds of CPU and peak megabytes of one side in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.reports", what, str(loans), str(path)], check=True, capture_output=True, text=True
     )
@@ -114,8 +114,8 @@ def measure(what: str, loans: int, path: Path) -> tuple[float, float]:
     return float(seconds), float(megabytes)
 
 
-def main(size: int = 300_000) -> dict[str, float]:
-    """Measure `size` loans; raises AssertionError when a cell differs, the ratio or the memory is not held."""
+def main(size: int = 300_000) -> int:
+    """Measure `size` loans; AssertionError when a cell differs; 1 when the ratio or the memory is not held."""
     with tempfile.TemporaryDirectory() as folder:
         ours, theirs = Path(folder) / "ours.xlsx", Path(folder) / "theirs.xlsx"
         seconds, megabytes = measure("ours", size, ours)
@@ -127,9 +127,7 @@ def main(size: int = 300_000) -> dict[str, float]:
     print(f"  subsidy   {seconds:7.2f} s  {megabytes:6.0f} MB peak  {sizes[0]:6.1f} MB file")
     print(f"  openpyxl  {their_seconds:7.2f} s  {their_megabytes:6.0f} MB peak  {sizes[1]:6.1f} MB file")
     print(f"  {ratio:.1f} times faster (at least {LIMIT:g})")
-    assert ratio >= LIMIT, f"{ratio:.1f} times is not {LIMIT:g}"
-    assert megabytes < MEMORY_MB, f"{megabytes:.0f} MB"
-    return {"seconds": seconds, "openpyxl_seconds": their_seconds, "ratio": ratio, "peak_mb": megabytes}
+    return int(ratio < LIMIT or megabytes >= MEMORY_MB)
 
 
 if __name__ == "__main__":
@@ -138,4 +136,4 @@ if __name__ == "__main__":
         took = write(int(sys.argv[2]), Path(sys.argv[3]))
         print(took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     else:
-        main(*(int(a) for a in sys.argv[1:2]))
+        sys.exit(main(*(int(a) for a in sys.argv[1:2])))
