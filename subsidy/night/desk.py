@@ -139,7 +139,7 @@ def ask(settings: Settings, centre: str, quarantine_no: int, person: str, reason
         name = f"搁置文件 {-quarantine_no} " if quarantine_no < 0 else f"隔离行 {quarantine_no} "
         for t, said in ((R, "已经解除"), (W, "已有人申请放行，等待下一夜处理")):
             if conn.execute(sa.select(t.c.quarantine_no).where(t.c.centre == centre, t.c.quarantine_no == quarantine_no)).first():
-                raise TerminalError("DESK-DONE", f"{name}{said}。", "没有改动任何数据。", "无需再次操作。")
+                raise TerminalError("DESK-DONE", f"{name}不用再放行：{said}。", "没有改动任何数据。", "无需再次操作。")
         if quarantine_no > 0 and not _soft(kept[0]):
             raise TerminalError(
                 "DESK-HARD", f"隔离行 {quarantine_no}（{kept[0]}）是确定的错误，不能由人放行。", "该行仍在隔离区，没有改动任何数据。",
