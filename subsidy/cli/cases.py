@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
-import subsidy
 from subsidy.cases import CasesError, Result, read_cases, run_case
 from subsidy.cases.report import as_data, lines_of, summary
 from subsidy.errors import TerminalError
@@ -16,6 +14,7 @@ from subsidy.facts.schema import Facts
 from subsidy.policy import PolicyError, centre_names, load_centre, working_days_of
 from subsidy.policy.model import CentrePolicy
 from subsidy.policy.problems import Problems
+from subsidy.settings import rules_folder
 
 FILE = "cases.yaml"
 DONE, FOUND, STOPPED = 0, 1, 3
@@ -30,7 +29,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "有不符时并排列出并附推导，退出码 1。",
     )
     command.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="样例文件或中心目录；不写则运行全部中心")
-    command.add_argument("--rules", type=Path, help="规则目录；不写则用环境变量 SUBSIDY_RULES 或程序自带的 rules")
+    command.add_argument("--rules", type=Path, help="规则目录；默认取设置 SUBSIDY_RULES")
     command.add_argument("--centre", help="样例文件不在中心目录内时，用哪个中心的规则")
     command.add_argument("--verbose", action="store_true", help="相符的样例也列出每个结算日")
     command.add_argument("--json", action="store_true", help="以 JSON 输出")
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     `CasesError` when a cases file cannot be read.
     """
-    rules = args.rules or Path(os.environ.get("SUBSIDY_RULES") or Path(subsidy.__file__).resolve().parent.parent / "rules")
+    rules = args.rules if args.rules is not None else rules_folder()
     results: list[Result] = []
     problems = Problems()
     broken = False

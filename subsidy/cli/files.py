@@ -12,8 +12,7 @@ from subsidy.errors import TerminalError
 from subsidy.intake import Intake, load_profiles
 from subsidy.intake.check import check_file
 from subsidy.intake.describe import describe
-
-_RULES = Path(__file__).resolve().parents[2] / "rules"
+from subsidy.settings import rules_folder
 
 
 def register(subparsers: Any) -> None:
@@ -22,12 +21,12 @@ def register(subparsers: Any) -> None:
     commands = files.add_subparsers(title="命令", metavar="命令", required=True)
     text = commands.add_parser("describe", help="用中文说明一份文件约定，可发给对方")
     text.add_argument("profile", metavar="PROFILE", help="中心，或 中心/约定名，例如 hangzhou 或 hangzhou/main")
-    text.add_argument("--rules", type=Path, default=_RULES, help="规则目录（默认：项目的 rules）")
+    text.add_argument("--rules", type=Path, default=rules_folder(), help="规则目录；默认取设置 SUBSIDY_RULES")
     text.set_defaults(run=_describe)
     check = commands.add_parser("check", help="对照约定检查一份文件，不登记")
     check.add_argument("file", type=Path, metavar="FILE", help="数据文件；标志文件、摘要文件放在它旁边")
     check.add_argument("--centre", required=True, help="中心目录名，例如 hangzhou")
-    check.add_argument("--rules", type=Path, default=_RULES, help="规则目录（默认：项目的 rules）")
+    check.add_argument("--rules", type=Path, default=rules_folder(), help="规则目录；默认取设置 SUBSIDY_RULES")
     check.add_argument("--json", action="store_true", help="以 JSON 输出")
     check.set_defaults(run=_check)
 

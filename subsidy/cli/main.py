@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -36,13 +37,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; prints messages to people on standard error. Returns the exit code."""
     args = parser().parse_args(argv)
     try:
-        return int(args.run(args))
+        code = int(args.run(args))
+        sys.stdout.flush()
+        return code
     except SubsidyError as error:
         if getattr(args, "json", False):
             m = error.message
             print(json.dumps({"code": m.code, "what": m.what, "safe": m.safe, "todo": m.todo}, ensure_ascii=False))
         print(error, file=sys.stderr)
         return TRY_AGAIN if isinstance(error, TransientError) else STOPPED
+    except BrokenPipeError:
+        # Who reads has seen enough (``| head``); what is still buffered must not be written when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
 
 
 if __name__ == "__main__":

@@ -28,6 +28,9 @@ class Said:
 def read_companions(profile: Profile, paths: Mapping[str, Path]) -> Said:
     """Read every declared companion; `paths` by suffix. FileRefused ``FILE-FLAG`` when one cannot be understood."""
     said = Said()
+    for suffix in profile.suffixes:
+        if suffix not in paths:
+            raise refuse("FILE-FLAG", where=f"数据文件旁边没有名为“数据文件名{suffix}”的文件")
     if profile.flag is not None:
         text = _text(paths[profile.flag.suffix], profile, profile.flag.encoding)
         if profile.flag.form == "pairs":

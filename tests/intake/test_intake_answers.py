@@ -177,3 +177,19 @@ def test_files_check_names_what_is_wrong_with_the_whole(tmp_path: Path, capsys: 
     assert main(["files", "check", str(path), "--centre", "hangzhou"]) == 1
     assert "FILE-HEADER" in capsys.readouterr().err
     assert main(["files", "check", str(tmp_path / "none"), "--centre", "hangzhou"]) == 3
+
+
+def test_files_check_names_a_companion_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from subsidy.intake import load_profiles
+
+    missed = []
+    for centre in CENTRES:
+        profile = load_profiles(RULES, centre).profiles["main"]
+        for suffix in profile.suffixes:
+            [path] = deliver(profile, tmp_path / centre / suffix[1:], {"GB305": rows("GB305", {})})
+            path.with_name(path.name + suffix).unlink()
+            assert main(["files", "check", str(path), "--centre", centre]) == 1
+            said = capsys.readouterr().err
+            assert "FILE-FLAG" in said and suffix in said
+            missed.append(centre)
+    assert len(set(missed)) >= 2  # a flag file here, a digest file there
