@@ -19,12 +19,15 @@ from subsidy.settings import Settings
 
 def read_results(settings: Settings, centre: str, business_date: date, actor: str) -> dict[str, Any]:
     """Read the centre's result, movement and answer files under its lease, and write the vouchers of what they booked; the last opened run
-    gives the policy."""
+    gives the policy. What an old task reads again became known on the open business date, not on its own earlier one."""
     db = open_database(settings)
     with db.read() as conn:
+        state = tables.centre_state
+        opened = conn.execute(sa.select(state.c.open_business_date).where(state.c.centre == centre)).scalar_one_or_none()
         run_no = conn.execute(sa.select(sa.func.max(tables.run.c.run_no)).where(tables.run.c.centre == centre)).scalar_one_or_none()
     if run_no is None:
         raise TerminalError("RESULT-NO-RUN", f"{centre} 还没有运行过。", "没有读取任何文件，银行文件留在原处。", "先运行该中心的夜间处理。")
+    business_date = max(business_date, opened or business_date)
     ctx = context.load(settings, centre, int(run_no))
     with context.working(db, centre, f"{actor}：读取回盘 {business_date}") as token:
         outbound = profiles.load(ctx.rules, centre)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from playing import approve, play, state, visible_files
 
-from fixtures import story
+from fixtures import bank, story
 from subsidy.errors import BusyError, TerminalError
 from subsidy.facts.store import Store
 from subsidy.ledger import tables
@@ -115,6 +115,19 @@ def test_an_earlier_date_posts_nothing(settings: Settings) -> None:
     with pytest.raises(TerminalError, match="NIGHT-PAST"):
         api.open_night(settings, "shaoxing", date(2026, 9, 5), "夜间")
     assert state(settings) == before
+
+
+def test_an_old_task_that_reads_new_answers_books_them_on_the_open_day(settings: Settings) -> None:
+    play(settings, "wenzhou", (1, 2))
+    second = next(n.business_date for n in story.nights() if n.centre == "wenzhou" and n.number == 2)
+    bank.run(settings.home, "wenzhou", "story", second + timedelta(days=1))
+    bank.run(settings.home, "wenzhou", "story", second + timedelta(days=3))
+    api.read_results(settings, "wenzhou", second - timedelta(days=60), "清除旧任务")
+    with open_database(settings).read() as conn:
+        files = conn.execute(sa.select(tables.bank_file.c.state, tables.bank_file.c.known_on).distinct()).all()
+        codes = set(conn.execute(sa.select(tables.finding.c.code).where(tables.finding.c.stage == "result")).scalars())
+    assert files == [("booked", second)]
+    assert not codes & {"RESULT-MISMATCH", "MOVE-DATE"}
 
 
 def test_the_next_night_waits_for_the_one_before(settings: Settings) -> None:
