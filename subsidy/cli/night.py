@@ -72,11 +72,9 @@ def run_night(args: argparse.Namespace) -> int:
     waiting = api.pending_settlement(settings, args.centre)
     if waiting is None:
         return DONE
-    print(
-        f"{waiting['period']} 期批次 {waiting['count']} 笔 {format_yuan(waiting['amount_fen'])} 元，等待审批；"
-        "请在 Airflow 中由另一人审批。",
-        file=sys.stderr,
-    )
+    answered = waiting["state"] in ("approved", "publishing")
+    follows = "已批准，等待发布；请在 Airflow 中发布。" if answered else "等待审批；请在 Airflow 中由另一人审批。"
+    print(f"{waiting['period']} 期批次 {waiting['count']} 笔 {format_yuan(waiting['amount_fen'])} 元，{follows}", file=sys.stderr)
     return WAITING
 
 

@@ -112,11 +112,11 @@ def _known(ctx: Context) -> list[Any]:
 
 
 def pending(settings: Settings, centre: str, period: str | None) -> dict[str, Any] | None:
-    """The oldest settlement that waits for an answer (or the one of `period`, if it waits)."""
+    """The oldest settlement that waits for an answer or for the end of its publication (or the one of `period`, if it waits)."""
     db = open_database(settings)
     t, b = tables.settlement, tables.batch
     # A rejected settlement is asked about again only when a person names its period.
-    states = ("waiting", "held", "approved") if period is None else ("waiting", "held", "approved", "rejected")
+    states = ("waiting", "held", "approved", "publishing", *(() if period is None else ("rejected",)))
     query = sa.select(t).where(t.c.centre == centre, t.c.state.in_(states)).order_by(t.c.period)
     with db.read() as conn:
         row = conn.execute(query if period is None else query.where(t.c.period == period)).mappings().first()

@@ -24,7 +24,7 @@ def approve(settings: Settings, centre: str) -> dict[str, Any] | None:
     if waiting is None:
         return None
     for person in PEOPLE[: waiting["approvals_needed"]]:
-        if (api.pending_settlement(settings, centre) or {}).get("state") == "approved":
+        if (api.pending_settlement(settings, centre) or {}).get("state") in ("approved", "publishing"):
             break  # answered before the process died
         said = api.answer_settlement(settings, centre, waiting["period"], person, "approve", waiting["content_hash"])
         assert said["accepted"], said
