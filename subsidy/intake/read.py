@@ -42,7 +42,7 @@ _CHUNK = 1 << 18
 def read(
     arrival: Arrival, profiles: Profiles, context: Context, *, file_no: int, known_on: date, scratch: Path | None = None,
     accept: frozenset[str] = frozenset(), checking: bool = False, workers: int = 2, block_bytes: int = BLOCK_BYTES,
-    range_bytes: int = 64 << 20,
+    range_bytes: int = 128 << 20,
 ) -> Intake:
     """Read the file of `arrival` as register number `file_no`, known on the business date `known_on`.
 
