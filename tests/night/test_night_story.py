@@ -20,7 +20,7 @@ from subsidy.facts.store import Store
 from subsidy.ledger import tables
 from subsidy.ledger import verify as proofs
 from subsidy.ledger.database import open_database
-from subsidy.night import api, line_store, manifest
+from subsidy.night import api, board, line_store, manifest
 from subsidy.policy import centre_names
 from subsidy.settings import Settings
 
@@ -115,6 +115,14 @@ def test_an_earlier_date_posts_nothing(settings: Settings) -> None:
     with pytest.raises(TerminalError, match="NIGHT-PAST"):
         api.open_night(settings, "shaoxing", date(2026, 9, 5), "夜间")
     assert state(settings) == before
+
+
+def test_a_missing_file_stands_on_the_board_with_its_name_and_deadline(settings: Settings) -> None:
+    api.run_night(settings, "hangzhou", date(2026, 10, 19), "夜间")
+    [row] = board.board(settings, ["hangzhou"], "2026-10")
+    files = row.cells[0]
+    assert (files.state, files.text) == ("trouble", "缺 2 个文件")
+    assert all(f"应于 2026-10-19 前送达的“{name}”文件没有收到" in files.todo for name in ("贷款业务明细", "贷款状态"))
 
 
 def test_an_old_task_that_reads_new_answers_books_them_on_the_open_day(settings: Settings) -> None:
