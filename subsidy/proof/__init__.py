@@ -2,6 +2,7 @@
 the engine. Written from the business rules: plain Python values in, exact integers and fractions inside, lines out."""
 
 from subsidy.proof.check import Difference, check
-from subsidy.proof.recompute import recompute
+from subsidy.proof.recompute import READS, recompute
+from subsidy.proof.rules import Policy
 
-__all__ = ["Difference", "check", "recompute"]
+__all__ = ["READS", "Difference", "Policy", "check", "recompute"]

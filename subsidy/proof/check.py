@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 COMPARED = ("figure_fen", "entitled_fen", "payable_fen", "outcome", "shadow_balance_fen", "shadow_interest_fen", "shadow_principal_fen")
@@ -30,6 +31,9 @@ def _show(value: int | str | None) -> str:
     return "无此行" if value is None else str(value)
 
 
+_VALUES = itemgetter(*COMPARED)
+
+
 def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
     return row["agreement_no"], row["account_no"], row["serial_no"]
 
@@ -50,7 +54,8 @@ def check(lines: Iterable[Mapping[str, Any]], recomputed: Iterable[Mapping[str, 
         if other is None:
             found.append(Difference(*key, "line", str(line["outcome"]), None))
             continue
-        found += [Difference(*key, name, line[name], other[name]) for name in COMPARED if name in line and line[name] != other[name]]
+        if _VALUES(line) != _VALUES(other):
+            found += [Difference(*key, name, line[name], other[name]) for name in COMPARED if line[name] != other[name]]
     if complete:
         found += [Difference(*key, "line", None, str(row["outcome"])) for key, row in mine.items() if key not in seen]
     return sorted(found, key=lambda d: (d.agreement_no, d.account_no, d.serial_no, d.column))

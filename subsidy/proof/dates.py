@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from calendar import monthrange
 from datetime import date
+from functools import lru_cache
+
+#: The loans of a portfolio share their days: few answers are computed twice.
+_SHARED = 1 << 14
 
 
 def due_in(year: int, month: int, due_day: int) -> date:
@@ -16,6 +20,7 @@ def month_number(day: date) -> int:
     return day.year * 12 + day.month - 1
 
 
+@lru_cache(_SHARED)
 def due_date(number: int, due_day: int) -> date:
     """The due date in month `number` (see `month_number`)."""
     return due_in(number // 12, number % 12 + 1, due_day)
@@ -27,18 +32,21 @@ def next_due(day: date, due_day: int) -> date:
     return first if first >= day else due_date(month_number(day) + 1, due_day)
 
 
+@lru_cache(_SHARED)
 def nominal_month(due_on: date, due_day: int) -> int:
     """Number of the month whose due day is nearest to `due_on`: 31 January moved to 2 February is January's."""
     number = month_number(due_on)
     return min((number, number - 1, number + 1), key=lambda month: abs((due_date(month, due_day) - due_on).days))
 
 
+@lru_cache(_SHARED)
 def add_months(day: date, months: int) -> date:
     """`day` moved by calendar months, clipped to the last day of the month it falls into. Beyond year 9999: `date.max`."""
     number = month_number(day) + months
     return due_date(number, day.day) if number < 9999 * 12 + 12 else date.max
 
 
+@lru_cache(_SHARED)
 def monthly_units(start: date, end: date, due_day: int) -> int:
     """The `monthly` year fraction of [start, end) in 1/360: 30 for each full month from due date to due date, 1 for each odd day."""
     first = next_due(start, due_day)

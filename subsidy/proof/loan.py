@@ -6,17 +6,22 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date
 from fractions import Fraction
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from subsidy.proof.balance import Balances, Fact, Numbering, is_part
-from subsidy.proof.dates import BASE, add_months, monthly_units, units
-from subsidy.proof.rules import FundRate, Policy, Segment, Unknown, Version
+from subsidy.proof.dates import BASE, add_months
+from subsidy.proof.rules import FundRate, Policy, Unknown, Version
 from subsidy.proof.shadow import MILLION, Shadow, State, terms_on
 from subsidy.proof.status import Asked, History, by_change, by_status, status_facts
 
 REPAYMENTS = ("02", "03", "04", "05", "06")
 FIRST_DAY, LAST_DAY = date(1990, 1, 1), date(2099, 12, 31)
 MAXIMUM_FEN = 10**13
+_BY_SERIAL = itemgetter("serial_no")
+_BY_END = itemgetter("accrual_to", "serial_no")
+#: What all parts of an instalment have in common.
+_OF_INSTALMENT = itemgetter("accrual_from", "accrual_to", "rate_ppm")
 
 
 class Loan(NamedTuple):
@@ -45,12 +50,14 @@ class Beside(NamedTuple):
 class Line:
     """A row on its way to a line."""
 
-    __slots__ = ("entitled", "facts", "figure", "outcome", "payable", "reason", "row", "state", "version")
+    __slots__ = ("entitled", "facts", "figure", "outcome", "part", "payable", "reason", "row", "state", "version")
+
+    version: Version  # from the check of the row on
+    facts: dict[str, Any]  # from the gates on
 
     def __init__(self, row: Fact) -> None:
         self.row = row
-        self.version: Version | None = None
-        self.facts: dict[str, Any] = {}
+        self.part = is_part(row)
         self.figure = self.entitled = self.payable = 0
         self.outcome = self.reason = ""
         self.state: State | None = None
@@ -64,20 +71,20 @@ class Line:
 class Assessment:
     """Computes the lines of one `Loan` under a policy."""
 
+    # Made when first asked for.
+    _groups: dict[int, Fact] | None = None
+    _numbering: Numbering | None = None
+    _balances: Balances | None = None
+    _shadow: Shadow | None = None
+
     def __init__(self, loan: Loan, policy: Policy) -> None:
         self.loan, self.policy = loan, policy
         self.start = max(loan.agreement["subsidy_start_on"], loan.account["disbursed_on"])
-        self.second_home = loan.agreement["home_order"] == "02"
         self.disbursed_fen = loan.account["disbursed_fen"]
         self.subsidised_fen = loan.agreement["subsidised_principal_fen"]
         self.history = History(loan.statuses, loan.opening)
         self.stop_day = self._first_unsubsidised_day()
-        self._funds: dict[int, FundRate] = {}
-        self._verified: dict[tuple[int, str], bool] = {}
-        self._groups: dict[int, Fact] | None = None
-        self._numbering: Numbering | None = None
-        self._balances: Balances | None = None
-        self._shadow: Shadow | None = None
+        self._verified: dict[tuple[Version, str], bool] = {}
         self.term_changes = [c for c in loan.changes if c["kind"] == "term" and (c["new_term_months"] or c["new_repayment_method"])]
         self.live: list[Line] = []  # rows that are assessed
         self.set_aside: dict[str, str] = {}  # serial number of a row quarantined by itself -> reason
@@ -87,17 +94,21 @@ class Assessment:
         """All lines in the order (accrual end, serial number as text), without limits yet applied across rows."""
         wrong_loan = self._wrong_loan()
         lines = self._reversals(wrong_loan)
-        self.live = [line for line in lines if not line.outcome]
-        self.real = [line.row for line in self.live]
-        settled_on = min((row["accrual_to"] for row in self.real if row["kind"] == "06"), default=LAST_DAY)
-        for line in self.live:
+        real = [line for line in lines if not line.outcome]
+        settled_on = LAST_DAY
+        for line in real:
+            self.real.append(line.row)
+            if line.row["kind"] == "06":
+                settled_on = min(settled_on, line.row["accrual_to"])
+        for line in real:
             self._check(line, settled_on, wrong_loan)
-        self.set_aside = {line.row["serial_no"]: line.reason for line in self.live if line.outcome}
-        groups = self._instalments()
-        self.live = [line for line in self.live if not line.outcome]
+            if line.outcome:
+                self.set_aside[line.row["serial_no"]] = line.reason
+        groups = self._instalments(real)
+        self.live = [line for line in real if not line.outcome]
         self._gates()
         for group in groups:
-            self._figures([line for line in group if line.outcome != "quarantined"])
+            self._figures(group)
         return lines
 
     # --- which rows count -------------------------------------------------------------------------------------------
@@ -105,23 +116,9 @@ class Assessment:
     def _reversals(self, wrong_loan: str) -> list[Line]:
         """Lines of all rows that carry one; reversals and what they cancel are settled as `reversed`, bad reversals quarantined."""
         rows = self.loan.transactions
-        by_serial = {row["serial_no"]: row for row in rows}
-        cancelled: set[str] = set()
-        bad: set[str] = set()
-        for row in sorted((r for r in rows if r["reverses"]), key=lambda r: r["serial_no"]):
-            target = by_serial.get(row["reverses"])
-            if (
-                target is None
-                or target["reverses"]
-                or target["serial_no"] in cancelled
-                or target["interest_fen"] + row["interest_fen"] != 0
-                or target["principal_repaid_fen"] + row["principal_repaid_fen"] != 0
-            ):
-                bad.add(row["serial_no"])
-            else:
-                cancelled.update((row["serial_no"], target["serial_no"]))
+        cancelled, bad = self._cancelled(rows)
         lines = []
-        for row in sorted(rows, key=lambda r: (r["accrual_to"], r["serial_no"])):
+        for row in sorted(rows, key=_BY_END):
             line = Line(row)
             if row["serial_no"] in cancelled:
                 line.end("reversed", "REVERSED")
@@ -134,6 +131,27 @@ class Assessment:
             lines.append(line)
         return lines
 
+    @staticmethod
+    def _cancelled(rows: Sequence[Fact]) -> tuple[set[str], set[str]]:
+        """Serial numbers of rows that cancel each other, and of reversals that cancel nothing."""
+        cancelled: set[str] = set()
+        bad: set[str] = set()
+        reversals = [row for row in rows if row["reverses"]]
+        by_serial = {row["serial_no"]: row for row in rows} if reversals else {}
+        for row in sorted(reversals, key=_BY_SERIAL):
+            target = by_serial.get(row["reverses"])
+            if (
+                target is None
+                or target["reverses"]
+                or target["serial_no"] in cancelled
+                or target["interest_fen"] + row["interest_fen"] != 0
+                or target["principal_repaid_fen"] + row["principal_repaid_fen"] != 0
+            ):
+                bad.add(row["serial_no"])
+            else:
+                cancelled.update((row["serial_no"], target["serial_no"]))
+        return cancelled, bad
+
     def _wrong_loan(self) -> str:
         """Why no row of this loan can be assessed; empty when one can."""
         agreement, contract, account = self.loan.agreement, self.loan.contract, self.loan.account
@@ -144,7 +162,7 @@ class Assessment:
         days = (agreement["signed_on"], agreement["subsidy_start_on"], account["disbursed_on"])
         if not 0 < self.disbursed_fen <= MAXIMUM_FEN or not 0 <= self.subsidised_fen <= MAXIMUM_FEN:
             return "LOAN-DOMAIN"
-        if agreement["home_order"] not in ("01", "02") or not all(FIRST_DAY <= day <= LAST_DAY for day in days):
+        if agreement["home_order"] not in ("01", "02") or min(days) < FIRST_DAY or max(days) > LAST_DAY:
             return "LOAN-DOMAIN"
         return ""
 
@@ -154,7 +172,7 @@ class Assessment:
         reason = wrong_loan or self._outside_domain(row)
         if not reason and row["accrual_to"] > settled_on:
             reason = "AFTER-SETTLEMENT"
-        if not reason and is_part(row) and row["instalment"] > terms_on(row["due_on"], self.loan.contract, self.term_changes)[0]:
+        if not reason and line.part and row["instalment"] > terms_on(row["due_on"], self.loan.contract, self.term_changes)[0]:
             reason = "ABOVE-TERM"
         if reason:
             line.end("quarantined", reason)
@@ -188,38 +206,45 @@ class Assessment:
             return "NO-PRINCIPAL"
         return "RATE-DOMAIN" if interest and not 0 < rate <= MILLION else ""
 
-    def _instalments(self) -> list[list[Line]]:
+    @staticmethod
+    def _instalments(real: Sequence[Line]) -> list[list[Line]]:
         """Rows that are assessed together, in serial order: the parts of an instalment, any other row alone."""
         parts: dict[int, list[Line]] = defaultdict(list)
         groups = []
-        for line in self.live:
+        for line in real:
             if line.outcome:
                 continue
-            if is_part(line.row):
+            if line.part:
                 parts[line.row["instalment"]].append(line)
             else:
                 groups.append([line])
-        for rows in parts.values():
-            rows.sort(key=lambda line: line.row["serial_no"])
-            first = rows[0].row
-            for line in rows[1:]:
-                if any(line.row[name] != first[name] for name in ("accrual_from", "accrual_to", "rate_ppm")):
-                    line.end("quarantined", "PART-DIFFERS")
-            groups.append(rows)
+        for lines in parts.values():
+            if len(lines) > 1:
+                lines.sort(key=lambda line: line.row["serial_no"])
+                shared = _OF_INSTALMENT(lines[0].row)
+                for line in lines[1:]:
+                    if _OF_INSTALMENT(line.row) != shared:
+                        line.end("quarantined", "PART-DIFFERS")
+                lines = [line for line in lines if not line.outcome]
+            groups.append(lines)
         return groups
 
     # --- gates, suspension, window ----------------------------------------------------------------------------------
 
     def _first_unsubsidised_day(self) -> date:
         """Conversion or stop by TX03; conversion by TX02 when no TX03 tells of one."""
-        ends = [change["effective_on"] for change in self.loan.changes if change["kind"] in ("convert", "stop")]
-        if not any(change["kind"] == "convert" for change in self.loan.changes):
-            ends += [status["as_of"] for status in self.loan.statuses if status["loan_status"] == "converted"]
-        return min(ends, default=date.max)
+        first, told = date.max, False
+        for change in self.loan.changes:
+            if change["kind"] in ("convert", "stop"):
+                first = min(first, change["effective_on"])
+                told = told or change["kind"] == "convert"
+        for status in self.loan.statuses:
+            if status["loan_status"] == "converted" and not told:
+                first = min(first, status["as_of"])
+        return first
 
     def _condition_facts(self, line: Line) -> dict[str, Any]:
         row, loan = line.row, self.loan
-        assert line.version is not None
         return {
             **status_facts(self.history.on(row["due_on"])),
             "verified": self._is_verified(line.version, row["accrual_from"]),
@@ -257,52 +282,52 @@ class Assessment:
 
     def _is_verified(self, version: Version, day: date) -> bool:
         """合同核定: the contract agrees with its agreement and account, and the centre accepts it."""
-        payee = self.policy.payee(day)
-        key = (id(version), payee)
+        key = version, self.policy.payee(day)
         if key not in self._verified:
-            agreement, contract, account = self.loan.agreement, self.loan.contract, self.loan.account
-            wanted = version.data["verification"]
-            terms = {contract["term_months"], *(c["new_term_months"] for c in self.loan.changes if c["kind"] == "term")}
-            self._verified[key] = (
-                contract["loan_kind"] in wanted["loan_kinds"]
-                and contract["repayment_method"] in wanted["repayment_methods"]
-                and agreement["subsidised_principal_fen"] <= contract["amount_fen"]
-                and account["disbursed_fen"] <= contract["amount_fen"]
-                and account["term_months"] in terms
-                and agreement["centre_code"] == self.policy.code
-                and agreement["payee_kind"] == ("01" if payee == "borrower" else "02")
-                and (
-                    contract["signed_on"] < self.policy.go_live
-                    or abs(self._first_rate() - contract["rate_ppm"]) <= wanted["rate_tolerance_ppm"]
-                )
-                and (wanted["maximum_amount_fen"] is None or contract["amount_fen"] <= wanted["maximum_amount_fen"])
-            )
+            self._verified[key] = self._agrees(*key)
         return self._verified[key]
+
+    def _agrees(self, version: Version, payee: str) -> bool:
+        agreement, contract, account = self.loan.agreement, self.loan.contract, self.loan.account
+        wanted = version.data["verification"]
+        terms = [contract["term_months"], *[c["new_term_months"] for c in self.loan.changes if c["kind"] == "term"]]
+        return (
+            contract["loan_kind"] in wanted["loan_kinds"]
+            and contract["repayment_method"] in wanted["repayment_methods"]
+            and self.subsidised_fen <= contract["amount_fen"]
+            and self.disbursed_fen <= contract["amount_fen"]
+            and account["term_months"] in terms
+            and agreement["centre_code"] == self.policy.code
+            and agreement["payee_kind"] == ("01" if payee == "borrower" else "02")
+            and (
+                contract["signed_on"] < self.policy.go_live
+                or abs(self._first_rate() - contract["rate_ppm"]) <= wanted["rate_tolerance_ppm"]
+            )
+            and (wanted["maximum_amount_fen"] is None or contract["amount_fen"] <= wanted["maximum_amount_fen"])
+        )
 
     def _gates(self) -> None:
         asked = []
+        suspends = False
         for line in self.live:
-            line.facts = self._condition_facts(line)
-            assert line.version is not None
             if line.row["accrual_to"] < self.policy.go_live:
                 line.end("opening", "OPENING")
                 continue
-            asked.append(Asked(line.row, line.version.suspends, line.facts))
+            line.facts = self._condition_facts(line)
+            asked.append(line)
+            suspends = suspends or (line.version.suspends is not None and line.version.suspends(line.facts))
         intervals = by_change(self.loan.changes)
-        if any(entry.suspends is not None for entry in asked):
-            intervals += by_status(asked, self.history)
+        if suspends:
+            intervals += by_status([Asked(line.row, line.version.suspends, line.facts) for line in asked], self.history)
         clawbacks = [(c["range_from"], c["range_to"]) for c in self.loan.changes if c["kind"] == "clawback"]
-        for line in self.live:
-            row = line.row
-            if line.outcome == "opening":
-                continue
+        for line in asked:
             self._gate(line, intervals)
-            if any(a <= row["accrual_to"] <= b for a, b in clawbacks):
-                line.outcome, line.reason = "clawback", "CLAWBACK"
+            for first, last in clawbacks:
+                if first <= line.row["accrual_to"] <= last:
+                    line.outcome, line.reason = "clawback", "CLAWBACK"
 
     def _gate(self, line: Line, intervals: Sequence[Any]) -> None:
         row, version = line.row, line.version
-        assert version is not None
         cured: list[date] = []
         if intervals:
             line.facts["suspension_count"] = sum(i.begins_on <= row["due_on"] for i in intervals)
@@ -310,10 +335,7 @@ class Assessment:
             cured = [i.cured_on for i in covering if i.cured_on is not None]
             line.facts["cured"] = bool(covering) and len(cured) == len(covering)
             line.facts["suspended"] = bool(covering) and not (line.facts["cured"] and version.after_cure is not None)
-        for test, outcome, reason in version.gates:
-            if test(line.facts):
-                line.end(outcome, "" if outcome == "pay" else reason)
-                break
+        line.end(*version.gate(line.facts))
         if line.outcome == "stop":
             self.stop_day = min(self.stop_day, row["due_on"])
         if line.facts["cured"] and version.after_cure is not None and line.outcome != "forfeit":
@@ -331,13 +353,9 @@ class Assessment:
     # --- figures ----------------------------------------------------------------------------------------------------
 
     def _fund(self, version: Version) -> FundRate:
-        key = id(version)
-        if key not in self._funds:
-            loan = self.loan
-            self._funds[key] = self.policy.fund_rate(
-                version, self.second_home, loan.contract["term_months"] <= 60, loan.account["disbursed_on"], loan.agreement["signed_on"]
-            )
-        return self._funds[key]
+        loan = self.loan
+        second_home, short_term = loan.agreement["home_order"] == "02", loan.contract["term_months"] <= 60
+        return self.policy.fund_rate(version, second_home, short_term, loan.account["disbursed_on"], loan.agreement["signed_on"])
 
     def _figures(self, group: Sequence[Line]) -> None:
         """Rounded figures of rows that belong together: each the figure of the sum so far less those before it."""
@@ -363,7 +381,6 @@ class Assessment:
     def _exact(self, first: Line, interest: int, base: int, repaid: int, beside: Beside | Unknown | None) -> tuple[int, int, str]:
         """The exact amount of the sum of some rows as a fraction, and why it is zero if it is."""
         row, version = first.row, first.version
-        assert version is not None
         if interest <= 0:
             return 0, 1, "NO-INTEREST"
         start, end = row["accrual_from"], row["accrual_to"]
@@ -379,36 +396,24 @@ class Assessment:
                 raise beside
             if beside is not None:
                 return self._more_than_shadow(first, interest, base, repaid, Fraction(inside, days), beside)
-            if is_part(row):
+            if first.part:
                 return 0, 1, ""
             method = "ratio"
-        spreads = self._spreads(version, row, inside_from, inside_to) if method in ("ratio", "spread") else []
+        due_day = self.loan.contract["due_day"]
+        spread = 0
+        if method in ("ratio", "spread"):
+            fund = self._fund(version)
+            spread = self.policy.spread(version, method, fund, row["rate_ppm"], due_day, start, end, inside_from, inside_to)
         share, of = self._subsidised(version, row, base)
         if method == "share":
             return share * interest * version.data["share_ppm"] * inside, of * MILLION * days, ""
         if method == "points":
-            yearly = version.data["points_ppm"] * self._units(version, row, inside_from, inside_to, inside, days)
+            yearly = version.data["points_ppm"] * version.units(start, end, due_day, inside_from, inside_to)
             return (*self._at_most(share, of, interest, base, yearly, inside, days, version), "")
+        reason = "" if spread else "NO-SPREAD"
         if method == "ratio":
-            spread_days = sum((b - a).days * spread for a, b, spread in spreads)
-            return share * interest * spread_days, of * days * row["rate_ppm"], "" if spread_days else "NO-SPREAD"
-        yearly = sum(spread * self._units(version, row, a, b, (b - a).days, days) for a, b, spread in spreads)
-        return (*self._at_most(share, of, interest, base, yearly, inside, days, version), "" if yearly else "NO-SPREAD")
-
-    def _spreads(self, version: Version, row: Fact, inside_from: date, inside_to: date) -> list[Segment]:
-        """The days of a row inside the window, cut where the fund rate changes, with max(0, min(rc, cap) − rf) of each piece."""
-        start, end, rate = row["accrual_from"], row["accrual_to"], row["rate_ppm"]
-        cap = self.policy.cap(version, start)
-        if cap is not None:
-            rate = min(rate, cap)
-        pieces = version.segments(self._fund(version), start, end, inside_from, inside_to)
-        return [(a, b, max(0, rate - fund)) for a, b, fund in pieces]
-
-    def _units(self, version: Version, row: Fact, start: date, end: date, piece: int, days: int) -> int:
-        """Year fraction of a piece of a row's period in units of 1/base; times `days` for `monthly`, where it is a share of the whole."""
-        if version.day_count == "monthly":
-            return monthly_units(row["accrual_from"], row["accrual_to"], self.loan.contract["due_day"]) * piece
-        return units(version.day_count, start, end)
+            return share * interest * spread, of * days * row["rate_ppm"], reason
+        return (*self._at_most(share, of, interest, base, spread, inside, days, version), reason)
 
     @staticmethod
     def _at_most(
@@ -431,8 +436,7 @@ class Assessment:
     def _beside(self, group: Sequence[Line]) -> Beside | Unknown | None:
         """The shadow instalment beside the rows of an instalment, or why it is not known. None: these rows have none."""
         version, row = group[0].version, group[0].row
-        assert version is not None
-        if not version.shadow or not is_part(row) or (self.loan.opening is not None and group[0].outcome == "opening"):
+        if not version.shadow or not group[0].part or (self.loan.opening is not None and group[0].outcome == "opening"):
             return None
         try:
             state = self.shadow().instalment(row["instalment"])
@@ -445,7 +449,6 @@ class Assessment:
     ) -> tuple[int, int, str]:
         """What the instalment costs more than that of the shadow loan; fractions, since these rows are few."""
         version, state = first.version, beside.state
-        assert version is not None
         part = min(Fraction(1), Fraction(base, beside.due_fen))
         share = Fraction(*self._subsidised(version, first.row, base))
         if version.method == "shadow_interest":
@@ -459,7 +462,7 @@ class Assessment:
         """The first row of each numbered instalment, in serial order."""
         if self._groups is None:
             self._groups = {}
-            for row in sorted((line.row for line in self.live if is_part(line.row)), key=lambda r: r["serial_no"]):
+            for row in sorted([line.row for line in self.live if line.part], key=_BY_SERIAL):
                 self._groups.setdefault(row["instalment"], row)
         return self._groups
 
@@ -516,11 +519,11 @@ class Limits:
         left = max(0, line.row["interest_fen"] - other_fen)
         if left < amount:
             amount, reason = left, "LIMIT-OTHER"
-        assert line.version is not None
-        month = (line.row["accrual_to"].year, line.row["accrual_to"].month)
+        end, version = line.row["accrual_to"], line.version
+        month = end.year, end.month
         for limit, used, code in (
-            (line.version.data["monthly_limit_fen"], self.used_month[month], "LIMIT-MONTH"),
-            (line.version.data["lifetime_limit_fen"], self.used_life, "LIMIT-LIFE"),
+            (version.monthly_limit_fen, self.used_month[month], "LIMIT-MONTH"),
+            (version.lifetime_limit_fen, self.used_life, "LIMIT-LIFE"),
         ):
             if limit is not None and max(0, limit - used) < amount:
                 amount, reason = max(0, limit - used), code

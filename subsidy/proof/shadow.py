@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from subsidy.proof.balance import Balances, Fact, Numbering
 from subsidy.proof.dates import monthly_units
-from subsidy.proof.rules import FundRate, Segment, Unknown, Version
+from subsidy.proof.rules import FundRate, Unknown, Version
 
 MILLION = 1_000_000
 EQUAL_PRINCIPAL = "02"
@@ -173,7 +173,7 @@ class Shadow:
     @staticmethod
     def _mean_rate(version: Version, fund: FundRate, start: date, end: date) -> tuple[int, int]:
         """m̄ over the whole period, as (Σ rate · days, days)."""
-        pieces: list[Segment] = version.segments(fund, start, end, start, end)
+        pieces = version.segments(fund, start, end, start, end)
         return sum(rate * (b - a).days for a, b, rate in pieces), (end - start).days
 
 

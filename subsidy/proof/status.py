@@ -5,33 +5,33 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from subsidy.proof.balance import Fact
 from subsidy.proof.rules import Test
 
+AS_OF = itemgetter("as_of")
+#: What holds where there is neither a status nor an opening.
+REGULAR = {"overdue_run": 0, "overdue_total": 0, "contribution_status": "01", "loan_status": "normal"}
 
-class History:
-    """TX02 rows of one loan by day; `before` is what holds ahead of the first of them."""
 
-    def __init__(self, statuses: Sequence[Fact], opening: Fact | None) -> None:
-        self.rows = statuses
-        self.days: list[date] = [s["as_of"] for s in statuses]
-        self.before: dict[str, Any] = {
-            "overdue_run": opening["overdue_run"] if opening else 0,
-            "overdue_total": opening["overdue_total"] if opening else 0,
-            "contribution_status": "01",
-            "loan_status": "normal",
-        }
+class History(NamedTuple):
+    """TX02 rows of one loan by day, and its opening."""
+
+    rows: Sequence[Fact]
+    opening: Fact | None
 
     def on(self, day: date) -> Fact:
-        """The latest status on or before `day`."""
-        place = bisect_right(self.days, day)
-        return self.rows[place - 1] if place else self.before
+        """The latest status on or before `day`; ahead of the first, the counts of the opening."""
+        place = bisect_right(self.rows, day, key=AS_OF)
+        if place:
+            return self.rows[place - 1]
+        return REGULAR if self.opening is None else {**REGULAR, **{name: self.opening[name] for name in ("overdue_run", "overdue_total")}}
 
     def after(self, day: date) -> Sequence[Fact]:
         """All statuses after `day`."""
-        return self.rows[bisect_right(self.days, day) :]
+        return self.rows[bisect_right(self.rows, day, key=AS_OF) :]
 
 
 def status_facts(status: Fact) -> dict[str, Any]:

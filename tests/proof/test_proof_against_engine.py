@@ -21,7 +21,7 @@ from proof_random import METHODS, facts_of, plain_policy, portfolio, random_poli
 from subsidy.entitlement.engine import assess
 from subsidy.policy import centre_names, load_centre, policy_as_data
 from subsidy.policy.model import CentrePolicy, RateCapPiece
-from subsidy.proof import check, recompute
+from subsidy.proof import READS, check, recompute
 
 RULES = Path(__file__).resolve().parents[2] / "rules"
 
@@ -33,6 +33,7 @@ def differences(rows: dict[str, Any], policy: CentrePolicy) -> list[str]:
     assessed = assess(facts_of(rows), policy)
     lines = assessed.lines.to_pylist()
     plain = plain_policy(policy)
+    rows = {"claims": rows["claims"], **{name: [{c: row[c] for c in read} for row in rows[name]] for name, read in READS.items()}}
     again = recompute(rows, plain)
     found = [d.text for d in check(lines, again)]
     reasons = {(line["agreement_no"], line["account_no"], line["serial_no"]): line["reason"] for line in again}
