@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from subsidy.facts.schema import TABLES, Facts
-from subsidy.facts.store import Segment
+from subsidy.facts.store import Segment, Store
 from subsidy.night import claims, line_store, manifest, register
-from subsidy.night.context import Context
+from subsidy.night.context import Context, Run
 
 #: Which column of a fact table leads to the loan it is about.
 LEADS_TO = {
@@ -27,6 +28,15 @@ LEADS_TO = {
 }
 
 FACT_KEYS = {name: table.key for name, table in TABLES.items()}
+
+
+class Reads(Protocol):
+    """What the loans of a run are read with; a context has it."""
+
+    @property
+    def store(self) -> Store: ...
+    @property
+    def run(self) -> Run: ...
 
 
 @dataclass(frozen=True)
@@ -74,10 +84,12 @@ def scope(ctx: Context) -> Scope:
     return Scope(known, mine, everything, claimed, claimed ^ earlier)
 
 
-def groups(ctx: Context, sees: Scope, names: Sequence[str] = tuple(TABLES)) -> Iterator[Group]:
+def groups(
+    ctx: Reads, sees: Scope, names: Sequence[str] = tuple(TABLES), among: Iterable[range] | None = None
+) -> Iterator[Group]:
     """The loans that something in the tables `names` touched, group by group, with the facts of these tables (agreement, contract and
-    account among them); groups without any are left out."""
-    for number, buckets in enumerate(manifest.groups(sees.before)):
+    account among them); groups without any are left out. `among`: the groups of buckets; None means all."""
+    for number, buckets in enumerate(manifest.groups(sees.before) if among is None else among):
         facts = manifest.facts_of(ctx.store, sees.before, ctx.run.business_date, buckets, sees.claimed, names=names)
         changed = changed_facts(ctx, [s for s in sees.facts_mine if s.table_name in names], buckets)
         if not sees.everything:
@@ -86,7 +98,7 @@ def groups(ctx: Context, sees: Scope, names: Sequence[str] = tuple(TABLES)) -> I
             yield Group(number, buckets, facts, changed)
 
 
-def changed_facts(ctx: Context, mine: Sequence[Segment], buckets: range) -> dict[str, pa.Table]:
+def changed_facts(ctx: Reads, mine: Sequence[Segment], buckets: range) -> dict[str, pa.Table]:
     """The rows, withdrawals included, that a run's fact segments hold for some buckets, per table."""
     found = {}
     for name in LEADS_TO:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import date
 from functools import lru_cache
 from itertools import pairwise
@@ -97,7 +97,6 @@ class FundRate:
 
     def __init__(self, series: Series, reset: str, kept_year: int, kept_ppm: int | None) -> None:
         self.series, self.reset, self.kept_year, self.kept_ppm = series, reset, kept_year, kept_ppm
-        self.cut = lru_cache(1024)(self._cut)
 
     def on(self, day: date) -> int:
         """ppm on `day`: the kept rate, of the day itself, or of the last 31 December."""
@@ -107,7 +106,7 @@ class FundRate:
             return known(self.kept_ppm)
         return self.series.on(date(day.year - 1, 12, 31))
 
-    def _cut(self, start: date, end: date) -> tuple[Segment, ...]:
+    def cut(self, start: date, end: date) -> list[Segment]:
         """[start, end) cut where the rate can change, each piece with its rate."""
         if self.reset == "immediate":
             days = self.series.days
@@ -117,7 +116,7 @@ class FundRate:
         else:
             inner = []
         edges = [start, *(day for day in inner if start < day < end), end]
-        return tuple((a, b, self.on(a)) for a, b in pairwise(edges))
+        return [(a, b, self.on(a)) for a, b in pairwise(edges)]
 
 
 class Version:
@@ -139,6 +138,7 @@ class Version:
         self._gates = [(condition(g["condition"]), g["outcome"], g["reason"]) for g in data["gates"]]
         self._asked = sorted({name for g in data["gates"] for name in mentioned(g["condition"])})
         self._values = itemgetter(*self._asked) if len(self._asked) > 1 else lambda facts: tuple(facts[name] for name in self._asked)
+        self.mean_rate = lru_cache(1 << 14)(self._mean_rate)
         # Most rows stand before the gates with the same few values.
         self._first_open = lru_cache(1 << 12)(self._try)
         suspension = data["suspension"]
@@ -161,12 +161,16 @@ class Version:
         where it is a share of the whole."""
         return monthly_units(start, end, due_day) * (b - a).days if self.day_count == "monthly" else units(self.day_count, a, b)
 
-    def segments(self, fund: FundRate, start: date, end: date, inside_from: date, inside_to: date) -> Sequence[Segment]:
+    def segments(self, fund: FundRate, start: date, end: date, inside_from: date, inside_to: date) -> list[Segment]:
         """The days of [inside_from, inside_to) with their fund rates; [start, end) is the whole accrual period (`mid_period`)."""
         if self.mid_period == "split":
             return fund.cut(inside_from, inside_to)
         day = start if self.mid_period == "old" else date.fromordinal(end.toordinal() - 1)
         return [(inside_from, inside_to, fund.on(day))]
+
+    def _mean_rate(self, fund: FundRate, start: date, end: date) -> int:
+        """m̄ over the whole period, times its days."""
+        return sum(ppm * (b - a).days for a, b, ppm in self.segments(fund, start, end, start, end))
 
 
 class Policy:

@@ -145,11 +145,11 @@ class Shadow:
                 if paid < 0 or remains < 0:
                     raise Unknown("BALANCE-UNKNOWN", "hold")
                 balance, rebuild = half_up(balance * remains, remains + paid), True
-        rebuild = rebuild or any(since <= change["effective_on"] < reach for change in self.changes)
+        rebuild = rebuild or (bool(self.changes) and any(since <= change["effective_on"] < reach for change in self.changes))
         if rebuild:
             factor = (1, months) if method == EQUAL_PRINCIPAL else annuity_factor(rate, months)
             annuity = half_up(balance * factor[0], factor[1])
-        weighted, days = self._mean_rate(version, fund, start, end)
+        weighted, days = version.mean_rate(fund, start, end), (end - start).days
         interest = half_up(balance * weighted * monthly_units(start, end, self.numbering.due_day), days * MILLION * 360)
         if months == 1:
             principal = balance
@@ -169,12 +169,6 @@ class Shadow:
         """The latest due date up to instalment k; due dates that contradict each other must not count an event twice."""
         place = bisect_right(self._numbers, k)
         return max(self.due(k), self._latest[place - 1]) if place else self.due(k)
-
-    @staticmethod
-    def _mean_rate(version: Version, fund: FundRate, start: date, end: date) -> tuple[int, int]:
-        """m̄ over the whole period, as (Σ rate · days, days)."""
-        pieces = version.segments(fund, start, end, start, end)
-        return sum(rate * (b - a).days for a, b, rate in pieces), (end - start).days
 
 
 def state_of(row: Mapping[str, Any]) -> State:

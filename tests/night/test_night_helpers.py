@@ -1,0 +1,82 @@
+"""Work side by side: the same results in the same order, whatever becomes of a helper, and a wrong line found by whoever looks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+
+import pyarrow.compute as pc
+import pytest
+import sqlalchemy as sa
+from playing import play
+from sharing import PARENT, dies_in_a_helper, refuses, whose
+
+from fixtures import story
+from subsidy.entitlement.engine import assess
+from subsidy.entitlement.lines import Assessment
+from subsidy.errors import TerminalError
+from subsidy.facts.schema import Facts
+from subsidy.ledger import tables
+from subsidy.ledger.database import open_database
+from subsidy.night import api, compute, helpers, manifest
+from subsidy.policy import CentrePolicy
+from subsidy.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def three_at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(helpers, "MOST", 3)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})
+    monkeypatch.setenv(PARENT, str(os.getpid()))
+    yield
+
+
+def test_results_come_in_the_order_of_the_jobs() -> None:
+    found = helpers.each(whose, range(8))
+    assert [job for job, _ in found] == list(range(8))
+    assert [mine for _, mine in found] == [True, False, False, True, False, False, True, False]
+
+
+def test_one_job_or_one_processor_starts_no_helper(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert helpers.each(whose, []) == []
+    assert helpers.each(whose, [7]) == [(7, True)]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {5})
+    assert all(mine for _, mine in helpers.each(whose, range(8)))
+
+
+def test_the_work_of_a_dead_helper_is_done_all_the_same() -> None:
+    assert helpers.each(dies_in_a_helper, range(5)) == [0, -1, -2, -3, -4]
+
+
+def test_an_error_in_a_helper_is_raised_here() -> None:
+    with pytest.raises(TerminalError, match="TEST-REFUSED"):
+        helpers.each(refuses, range(6))
+
+
+def a_fen_too_much(facts: Facts, policy: CentrePolicy) -> Assessment:
+    right = assess(facts, policy)
+    wrong = pc.if_else(pc.greater(right.lines["payable_fen"], 0), pc.add(right.lines["payable_fen"], 1), 0)
+    at = right.lines.schema.get_field_index("payable_fen")
+    return replace(right, lines=right.lines.set_column(at, "payable_fen", wrong))
+
+
+@pytest.mark.parametrize("group_rows", [40, 1_000_000])
+def test_a_wrong_line_is_found_in_whichever_process_it_is_looked_at(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, group_rows: int
+) -> None:
+    """With groups of few rows most loans are looked at by helpers, with large ones all of them here."""
+    play(settings, "wenzhou", (1,))
+    story.deliver(settings.home, "wenzhou", 2)
+    monkeypatch.setattr(manifest, "GROUP_ROWS", group_rows)
+    monkeypatch.setattr(compute, "assess", a_fen_too_much)
+    opened = api.open_night(settings, "wenzhou", date(2026, 9, 14), "甲")
+    for name in ("take_in", "compute"):
+        api.step(settings, "wenzhou", opened["run_no"], name)
+    checked = api.step(settings, "wenzhou", opened["run_no"], "check")
+    with open_database(settings).read() as conn:
+        f = tables.finding
+        named = conn.execute(sa.select(f.c.agreement_no, f.c.serial_no, f.c.what).where(f.c.code == "PROOF-DIFFERS")).all()
+    assert checked["differences"] == len(named) > 3
+    assert all("payable_fen" in what for *_, what in named)
