@@ -6,7 +6,7 @@ the old system settled (outcome ``opening``) are never posted. Source: handbook 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -186,12 +186,15 @@ def opening_findings(before: pa.Table, now: pa.Table) -> list[Finding]:
     """Findings for lines that the old system settled and that come out differently now: for a person, never posted.
 
     `before`, `now`: lines (schema `LINES`) of the same agreements as stored last and as assessed now."""
-    settled = [lines.filter(pc.equal(lines["outcome"], "opening")).select([*LINE_KEY, "figure_fen", "file_no", "line_no"])
+    settled = [lines.filter(pc.equal(lines["outcome"], "opening")).select([*LINE_KEY, *_TOLD, "file_no", "line_no"])
                for lines in (before, now)]  # fmt: skip
     if not settled[0].num_rows and not settled[1].num_rows:
         return []
     both = settled[1].join(settled[0], list(LINE_KEY), join_type="full outer", right_suffix="_before")
-    same = pc.fill_null(pc.equal(both["figure_fen"], both["figure_fen_before"]), False)
+    same = pc.equal(both["figure_fen"], both["figure_fen_before"])
+    for name in _TOLD[1:]:
+        same = pc.and_(same, pc.equal(both[name], both[f"{name}_before"]))
+    same = pc.fill_null(same, False)
     met_before = pc.is_in(both["agreement_no"], value_set=pc.unique(before["agreement_no"]))
     changed = both.filter(pc.and_(met_before, pc.invert(same))).sort_by([(name, "ascending") for name in LINE_KEY])
     found = []
@@ -200,7 +203,7 @@ def opening_findings(before: pa.Table, now: pa.Table) -> list[Finding]:
         found.append(
             Finding(
                 "OPENING-CHANGED", "warning",
-                f"上线前已由旧系统结算的明细发生变化：原 {_yuan(row['figure_fen_before'])}，现 {_yuan(row['figure_fen'])}。",
+                f"上线前已由旧系统结算的明细发生变化：原 {_figure(row, '_before')}，现 {_figure(row, '')}。",
                 "系统不会自动补差或追回；由经办人与旧系统核对后决定。",
                 file_no=row[f"file_no{suffix}"], line_no=row[f"line_no{suffix}"], agreement_no=row["agreement_no"], account_no="",
                 serial_no=row["serial_no"],
@@ -209,8 +212,13 @@ def opening_findings(before: pa.Table, now: pa.Table) -> list[Finding]:
     return found
 
 
-def _yuan(fen: int | None) -> str:
-    return "无" if fen is None else f"{format_yuan(fen)} 元"
+#: What of a settled line a person is told of when it changes. Beside a shadow that the opening gives it has no figure of its own.
+_TOLD = ("figure_fen", "interest_fen", "base_principal_fen", "rate_ppm", "accrual_from")
+
+
+def _figure(row: Mapping[str, Any], suffix: str) -> str:
+    figure, interest = row[f"figure_fen{suffix}"], row[f"interest_fen{suffix}"]
+    return "无" if figure is None else f"{format_yuan(figure)} 元（利息 {format_yuan(interest)} 元）"
 
 
 def _refuse_past(conn: Connection, run: RunRef) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pyarrow as pa
 import pytest
@@ -191,6 +191,14 @@ def test_changed_opening_lines_are_findings() -> None:
     assert [(f.code, f.serial_no) for f in found] == [("OPENING-CHANGED", "S1"), ("OPENING-CHANGED", "S3")]
     assert "1.00 元" in found[0].what and "0.90 元" in found[0].what and "无" in found[1].what
     assert postings.opening_findings(new, new) == []
+
+
+@pytest.mark.parametrize("fact", [{"interest_fen": 7}, {"base_principal_fen": 7}, {"rate_ppm": 7}, {"accrual_from": date(2026, 7, 1)}])
+def test_a_corrected_opening_line_without_a_figure_is_a_finding(fact: dict[str, object]) -> None:
+    """Beside a shadow that the opening gives, lines before it have no figure: what was corrected tells that they changed."""
+    settled = {"outcome": "opening", "payable_fen": 0}
+    found = postings.opening_findings(lines(settled), lines(settled | fact))
+    assert [(f.code, f.serial_no) for f in found] == [("OPENING-CHANGED", "S1")]
 
 
 def causes(*rows: tuple[str, int, str, int | None]) -> pa.Table:
