@@ -2,7 +2,7 @@
 
 The settlement day S is the nominal day of the month rolled onto a working day. Its batch is built in the night with business date S - 1.
 The cut-off is S - 1, or the last day of the month before S. The period is the month of the cut-off; a quarterly centre settles in the
-last month of a quarter, which is its period.
+last month of a quarter, and its period is the last month of the quarter of its cut-off.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def settlement_of(terms: Terms, year: int, month: int, working_days: WorkingDays
     settlement_on = working_days.roll(nominal, terms.roll)
     night = settlement_on - _ONE_DAY
     cutoff_on = night if terms.cutoff == "day_before" else settlement_on.replace(day=1) - _ONE_DAY
-    return SettlementDates(f"{cutoff_on.year:04d}-{cutoff_on.month:02d}", settlement_on, cutoff_on, night)
+    month = cutoff_on.month + (-cutoff_on.month % 3 if terms.frequency == "quarterly" else 0)
+    return SettlementDates(f"{cutoff_on.year:04d}-{month:02d}", settlement_on, cutoff_on, night)
 
 
 def settlements_due(policy: TermsByDay, working_days: WorkingDays, first_day: date, business_date: date) -> list[SettlementDates]:

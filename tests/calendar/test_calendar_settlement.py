@@ -96,6 +96,11 @@ def test_quarterly_only_in_the_last_month_of_a_quarter() -> None:
     assert settlement_of(CENTRES["quzhou"], 2026, 12, DAYS) is not None
 
 
+def test_the_period_of_a_quarterly_centre_is_the_last_month_of_its_quarter() -> None:
+    september = settlement_of(Terms("quarterly", 21, "next", "previous_month_end"), 2026, 9, DAYS)
+    assert september == dates("2026-09", "09-21", "08-31", "09-20")
+
+
 def test_new_terms_take_over_on_their_day() -> None:
     old = Terms("monthly", 20, "next", effective_to=date(2026, 10, 10))
     new = Terms("monthly", 25, "next", effective_from=date(2026, 10, 10))
