@@ -17,20 +17,22 @@ from subsidy.ledger.database import Database
 from subsidy.ledger.tables import lease
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
+#: An expiry that lies further ahead than the lease's time and this was written by a clock that was wrong; nobody waits for it.
+CLOCKS_DIFFER_SECONDS = 3600.0
 
 
 def acquire(db: Database, centre: str, holder: str, now: float, ttl: float) -> int:
     """Take the lease of a centre and return the fencing token.
 
     `holder` names who works, for people; the same holder may take it again (a restarted task), which fences its earlier self. `now` and
-    `ttl`: wall clock seconds. BusyError ``LEASE-BUSY`` names the holder and since when, unless it is past its expiry."""
+    `ttl`: wall clock seconds. BusyError ``LEASE-BUSY`` names the holder and since when, unless it is past its expiry or the expiry cannot be true."""
     if not holder:
         raise ValueError("a lease needs a holder")
     with db.transaction_system() as conn:
         insert = postgresql.insert(lease) if db.postgres else sqlite.insert(lease)
         conn.execute(insert.values(centre=centre, token=0, holder="", since="", expires=0.0).on_conflict_do_nothing())
         row = conn.execute(sa.select(lease).where(lease.c.centre == centre).with_for_update()).one()
-        if row.holder not in ("", holder) and row.expires > now:
+        if row.holder not in ("", holder) and now < row.expires <= now + ttl + CLOCKS_DIFFER_SECONDS:
             raise BusyError(
                 "LEASE-BUSY",
                 f"{centre} 正由“{row.holder}”处理，自 {row.since} 开始。",

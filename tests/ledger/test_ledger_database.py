@@ -54,6 +54,17 @@ def test_a_second_holder_is_told_who_and_since_when(database: Database) -> None:
     assert lease.acquire(database, "wenzhou", "李四", NOW, 60) == 1
 
 
+def test_a_clock_that_was_ahead_keeps_nobody_out_for_long(database: Database) -> None:
+    ahead = lease.acquire(database, "hangzhou", "主机一", NOW + 365 * 86400, 60)
+    # The clock was set right; the holder died with the host whose clock was wrong.
+    assert lease.acquire(database, "hangzhou", "主机二", NOW, 60) == ahead + 1
+    with pytest.raises(TerminalError, match="LEASE-LOST"):
+        lease.refuse_if_lost(database, "hangzhou", ahead)
+    # Clocks that differ a little replace nobody who works.
+    with pytest.raises(BusyError):
+        lease.acquire(database, "hangzhou", "主机三", NOW - 600, 60)
+
+
 def test_the_token_grows_and_a_silent_holder_is_replaced(database: Database) -> None:
     first = lease.acquire(database, "hangzhou", "a", NOW, 60)
     again = lease.acquire(database, "hangzhou", "a", NOW + 1, 60)
