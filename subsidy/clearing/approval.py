@@ -80,22 +80,32 @@ def answer(db: Database, centre: str, period: str, person: str, answer: Literal[
         elif approvals >= row["approvals_needed"]:
             state, text = "approved", f"{period} 期批次已获批准（{approvals} 人），可以发布。"
         else:
-            state = "waiting" if state == "rejected" else state
+            state = "waiting" if state in ("rejected", "approved") else state
             text = f"{person} 已批准，还需另外 {row['approvals_needed'] - approvals} 人批准。"
         conn.execute(sa.update(s).where(s.c.centre == centre, s.c.period == period).values(state=state))
         return Answer(True, state, text, approvals, row["approvals_needed"])
 
 
 def pending(conn: Connection, centre: str, period: str) -> Pending | None:
-    """The settlement of `period` when it may still be answered and is not approved; None otherwise."""
+    """The settlement of `period` when it may still be answered and is not approved (any more); None otherwise."""
     s = tables.settlement
     row = conn.execute(sa.select(s).where(s.c.centre == centre, s.c.period == period)).mappings().one_or_none()
-    if row is None or row["state"] not in ("waiting", "held", "rejected") or _given_back(conn, centre, period):
+    state = "" if row is None else standing(conn, row)
+    if row is None or state not in ("waiting", "held", "rejected") or events.given_back(conn, centre, period):
         return None
     count = len(approvers(conn, centre, period, row["content_hash"]))
     return Pending(
-        period, row["state"], row["settlement_on"], row["content_hash"], tuple(json.loads(row["reasons"])), count, row["approvals_needed"]
+        period, state, row["settlement_on"], row["content_hash"], tuple(json.loads(row["reasons"])), count, row["approvals_needed"]
     )
+
+
+def standing(conn: Connection, row: Mapping[Any, Any]) -> str:
+    """The state of a row of table `settlement` as it stands now: one whose approvals no longer suffice, because who gave them acted
+    since, waits again."""
+    if row["state"] != "approved":
+        return str(row["state"])
+    count = len(approvers(conn, row["centre"], row["period"], row["content_hash"]))
+    return "approved" if count >= row["approvals_needed"] else "waiting"
 
 
 def approvers(conn: Connection, centre: str, period: str, content_hash: str) -> list[str]:
@@ -171,21 +181,15 @@ def _refusal(conn: Connection, centre: str, row: Mapping[Any, Any], person: str,
         return f"批次内容与您看到的不一致，答复不算数；请重新查看 {period} 期批次后再答复。"
     if given == "reject":
         return None
-    if row["state"] == "approved":
+    if standing(conn, row) == "approved":
         return f"{period} 期批次已经批准，不需要再批。"
-    if _given_back(conn, centre, period):
+    if events.given_back(conn, centre, period):
         return f"{period} 期批次被驳回后，款项已转入后面的清算，不能再批准。"
     if person in _acted(conn, centre, period):
         return f"{person} 参与过本批次的运行（触发、清除、标记、补跑、放行、录入期初或改动），不能批准；请由其他人审批。"
     if person in approvers(conn, centre, period, content_hash):
         return f"{person} 已经批准过，双人审批须由另一人批准。"
     return None
-
-
-def _given_back(conn: Connection, centre: str, period: str) -> bool:
-    b = tables.batch
-    first = conn.execute(sa.select(sa.func.min(b.c.batch_no)).where(b.c.centre == centre, b.c.period == period)).scalar_one()
-    return first is not None and "released" in events.batch_states(conn, centre, int(first)).values()
 
 
 def _record(conn: Connection, centre: str, period: str, person: str, outcome: str, content_hash: str, message: str, at: str) -> None:

@@ -107,3 +107,15 @@ def batch_states(conn: Connection, centre: str, batch_no: int) -> dict[str, str]
     last = last_event(centre, tables.payment.c.batch_no == batch_no)
     query = sa.select(e.c.payment_no, e.c.state).join(last, sa.and_(e.c.centre == centre, last.c.event_no == e.c.event_no))
     return {row[0]: row[1] for row in conn.execute(query)}
+
+
+def given_back(conn: Connection, centre: str, period: str) -> bool:
+    """True when payments of a settlement were released: a later settlement pays their lines."""
+    e, p, b = tables.payment_event, tables.payment, tables.batch
+    released = (
+        sa.select(e.c.event_no)
+        .join(p, sa.and_(p.c.centre == e.c.centre, p.c.payment_no == e.c.payment_no))
+        .join(b, sa.and_(b.c.centre == p.c.centre, b.c.batch_no == p.c.batch_no))
+        .where(e.c.centre == centre, e.c.state == "released", b.c.period == period)
+    )
+    return conn.execute(released.limit(1)).first() is not None

@@ -225,12 +225,20 @@ def _refuse(conn: Connection, policy: CentrePolicy, outbound: Outbound, row: dic
             "由有审批权限、且没有参与本批次的人审批后再发布。",
         )
     approvals = approval.approvers(conn, policy.centre, period, row["content_hash"])
-    if len(approvals) < row["approvals_needed"]:
+    # What has begun to leave is finished on the approvals it began with: half a settlement at the bank is worse.
+    if row["state"] == "approved" and len(approvals) < row["approvals_needed"]:
         raise TerminalError(
             "PUBLISH-NOT-APPROVED",
             f"{policy.short_name} {period} 期批次需要 {row['approvals_needed']} 人批准，有效的批准只有 {len(approvals)} 人。",
             "没有发布任何文件。",
             "参与过本批次的人的批准不算数；由其他人补批后再发布。",
+        )
+    if events.given_back(conn, policy.centre, period):
+        raise TerminalError(
+            "PUBLISH-RELEASED",
+            f"{policy.short_name} {period} 期批次的款项已退回待付，由后面的清算支付。",
+            "没有发布任何文件，不会重复付款。",
+            "不要再发布本期；到后面一期的批次中查看这些款项。",
         )
     content_hash, sizes = stored_content_hash(conn, policy, outbound, period)
     if content_hash != row["content_hash"]:

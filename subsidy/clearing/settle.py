@@ -188,6 +188,8 @@ CARRIED = {
 def _release_rejected(conn: Connection, policy: CentrePolicy, terms: SettlementTerms, day: date, run_no: int) -> None:
     centre = policy.centre
     s, b, p = tables.settlement, tables.batch, tables.payment
+    # Answers take no lease: one that comes now waits for this row, and finds the payments given back.
+    conn.execute(sa.select(s.c.period).where(s.c.centre == centre, s.c.state == "rejected").with_for_update())
     query = (
         sa.select(p.c.payment_no)
         .join(b, sa.and_(b.c.centre == p.c.centre, b.c.batch_no == p.c.batch_no))

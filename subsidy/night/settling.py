@@ -133,7 +133,7 @@ def pending(settings: Settings, centre: str, period: str | None) -> dict[str, An
             "amount_fen": int(sums[1]),
             "count": int(sums[0]),
             "reasons": [building.REASONS.get(code, code) for code in json.loads(row["reasons"])],
-            "state": row["state"],
+            "state": approval.standing(conn, row),
             "approvals_needed": row["approvals_needed"],
             "settlement_on": str(row["settlement_on"]),
         }

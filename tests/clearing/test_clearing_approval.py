@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from clearing_house import APPROVAL, OCTOBER, SEPTEMBER, STAMP, House
 
-from subsidy.clearing import approval
-from subsidy.errors import TerminalError
+from subsidy.clearing import approval, events, outbox
+from subsidy.errors import TerminalError, TransientError
 from subsidy.ledger import audit, tables, verify
 
 NewHouse = Callable[..., House]
@@ -155,3 +157,65 @@ def test_empty_settlement_needs_no_answer(house: House) -> None:
     house.night(NIGHT, {"X1": {"S1": 0}})
     house.settle(SEPTEMBER)
     assert not approval.answer(house.db, house.centre, "2026-09", "甲", "approve", "", STAMP).accepted
+
+
+def test_what_an_act_made_worthless_can_be_approved_by_somebody_else(waiting: House) -> None:
+    waiting.approve("2026-09", "甲", "乙")
+    acted(waiting, "甲", "clear", "run:1")
+    with waiting.db.read() as conn:
+        asked = approval.pending(conn, waiting.centre, "2026-09")
+    assert asked is not None
+    assert (asked.state, asked.approvals, asked.needed) == ("waiting", 1, 2)
+    assert not said(waiting, "甲").accepted
+    assert said(waiting, "丙").state == "approved"
+    assert waiting.publish("2026-09").state == "published"
+
+
+def test_publication_that_began_is_finished_whoever_acts_meanwhile(waiting: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting.approve("2026-09", "甲", "乙")
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox, "sync_folder", lambda _: (_ for _ in ()).throw(OSError(5, "io")))
+        with pytest.raises(TransientError, match="PUBLISH-DISK"):
+            waiting.publish("2026-09")
+    left = {path.name for path in waiting.outbox.iterdir() if not path.name.startswith(".")}
+    assert left
+    # Who approved runs the failed task again: that is an act, and the first file has left.
+    acted(waiting, "甲", "clear", "settlement:2026-09")
+    assert waiting.publish("2026-09").state == "published"
+    assert waiting.states() == ["sent"]
+    assert left < {path.name for path in waiting.outbox.iterdir()}
+
+
+def test_approving_what_the_next_settlement_takes_back_is_too_late(new_house: NewHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = new_house(approval=replace(APPROVAL, auto_below_fen=None))
+    house.night(NIGHT, {"X1": {"S1": 300}})
+    house.settle(SEPTEMBER)
+    assert said(house, "甲", "reject").state == "rejected"
+    house.night(OCTOBER.night, {"X1": {"S2": 200}})
+    answered: list[approval.Answer] = []
+    late = threading.Thread(target=lambda: answered.append(said(house, "乙")))
+    states = events.states
+
+    def while_the_night_gives_back(*args: Any) -> dict[str, str]:
+        found = states(*args)
+        if late.ident is None:
+            late.start()
+            late.join(1.0)
+        return found
+
+    monkeypatch.setattr(events, "states", while_the_night_gives_back)
+    built = house.settle(OCTOBER)
+    late.join()
+    assert built.sent_fen == 500
+    assert [(a.accepted, a.state) for a in answered] == [(False, "rejected")]
+    with pytest.raises(TerminalError, match="PUBLISH-NOT-APPROVED"):
+        house.publish("2026-09")
+
+
+def test_payments_that_were_given_back_never_leave(waiting: House) -> None:
+    waiting.approve("2026-09", "甲", "乙")
+    with waiting.db.transaction(waiting.centre, waiting.token) as conn:
+        events.append(conn, waiting.centre, ["TX2026090000000001"], "released", NIGHT, run_no=1)
+    with pytest.raises(TerminalError, match="PUBLISH-RELEASED"):
+        waiting.publish("2026-09")
+    assert not list(waiting.outbox.glob("*"))
