@@ -75,7 +75,12 @@ def release(
                     "文件没有发布。",
                     "检查磁盘后重试；仍不一致时交给维护人员。",
                 )
-        before_leaving()
+        try:
+            before_leaving()
+        except SubsidyError:
+            # Whoever took over may have published and the bank fetched: a copy left beside would say that it never left.
+            _discard(temporary)
+            raise
         os.replace(temporary, path)
         sync_folder(path.parent)
     except SubsidyError:
@@ -87,11 +92,23 @@ def release(
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file beside, sync it and rename it; replaces an older file of that name."""
-    temporary = beside(path)
+    lay_beside(path, data)
+    show(path)
+
+
+def lay_beside(path: Path, data: bytes) -> None:
+    """Write the file `path` and sync it, hidden from banks until `show`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(temporary, [data])
-        os.replace(temporary, path)
+        _write(beside(path), [data])
+    except OSError as error:
+        raise disk_error(path, error) from error
+
+
+def show(path: Path) -> None:
+    """Make the file that was laid beside `path` visible; replaces an older file of that name."""
+    try:
+        os.replace(beside(path), path)
         sync_folder(path.parent)
     except OSError as error:
         raise disk_error(path, error) from error

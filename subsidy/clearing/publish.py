@@ -31,6 +31,7 @@ from subsidy.clearing.batches import (
     values_of,
 )
 from subsidy.clearing.profiles import Layout, Outbound, fill, load, pattern
+from subsidy.clearing.status import NEVER_CAME
 from subsidy.errors import TerminalError
 from subsidy.facts.store import Store
 from subsidy.ledger import lease, postings, restore, tables, verify
@@ -42,6 +43,8 @@ from subsidy.settings import Settings
 
 #: Code of the event that says that a file left before the books were finished.
 TAKEN = "TAKEN"
+#: Code of the event that says that a batch's files were put into the outbox again.
+AGAIN = "AGAIN"
 
 
 @dataclass(slots=True)
@@ -152,40 +155,73 @@ def republish(
 ) -> str:
     """Put the same bytes of a batch's files into the outbox again; returns the file's name.
 
-    Allowed only when the bank's latest word on the batch is that it never received it (BDC107 status 9) and nothing else was heard of it.
-    TerminalError ``REPUBLISH-REFUSED`` otherwise.
+    Allowed only when the bank's latest word on the batch is that it never received it (BDC107 status 9) and nothing else was heard of it,
+    and once per such answer: it says nothing of what left after it. TerminalError ``REPUBLISH-REFUSED`` otherwise.
     """
     outbound = outbound or load(settings.rules, policy.centre)
-    store = Store(settings.store_url)
+    store, folder = Store(settings.store_url), settings.outbox(policy.centre)
     with db.read() as conn:
         b = tables.batch
         period = conn.execute(sa.select(b.c.period).where(b.c.centre == policy.centre, b.c.batch_no == batch_no)).scalar_one_or_none()
         found = [batch for batch in load_batches(conn, policy.centre, str(period)) if batch.batch_no == batch_no and batch.leaves]
-        if not found or not _never_received(conn, policy.centre, found[0]):
-            raise TerminalError(
-                "REPUBLISH-REFUSED",
-                f"批次 {batch_no} 不能重新发布：银行没有答复“未收到该批次”，或已有该批次的结果。",
-                "没有写文件，不会重复付款。",
-                "先发出 BDC107 / BDC110 查询，等银行答复。",
-            )
+        answer_no = _never_received(conn, policy.centre, found[0]) if found else 0
+        if not answer_no:
+            raise _not_again(batch_no, "银行没有答复“未收到该批次”，或已有该批次的结果")
         refuse_locked(conn, policy)
         files = _files(db, conn, policy, outbound, found[0], 0)
-    folder = settings.outbox(policy.centre)
-    for file in files:
-        path = folder / file.name
-        if path.exists():
-            continue
-        with store.open(Store.raw_path(file.sha256)) as handle:
-            data = handle.read()
-        lease.refuse_if_lost(db, policy.centre, token)
-        outbox.write_whole(path, data)
+        begun = _repeated(conn, policy.centre, batch_no) >= answer_no
+    absent = [file for file in files if not (folder / file.name).exists()]
+    if not begun:
+        for file in absent:
+            with store.open(Store.raw_path(file.sha256)) as handle:
+                outbox.lay_beside(folder / file.name, handle.read())
+        with db.transaction(policy.centre, token) as conn:
+            _record_again(conn, policy, found[0], answer_no)
+        for file in absent:
+            lease.refuse_if_lost(db, policy.centre, token)
+            outbox.show(folder / file.name)
+    elif found[0].file_name in {file.name for file in absent}:
+        raise _not_again(batch_no, "按银行这次“未收到”的答复已经重新发布过一次，文件可能已被取走")
     return found[0].file_name
 
 
-def _never_received(conn: Connection, centre: str, batch: Batch) -> bool:
+def _not_again(batch_no: int, why: str) -> TerminalError:
+    return TerminalError(
+        "REPUBLISH-REFUSED",
+        f"批次 {batch_no} 不能重新发布：{why}。",
+        "没有写文件，不会重复付款。",
+        "先发出 BDC107 / BDC110 查询，等银行答复。",
+    )
+
+
+def _never_received(conn: Connection, centre: str, batch: Batch) -> int:
+    """The number of the bank's answer that it never received the batch; 0 when that is not its latest word."""
     if set(events.batch_states(conn, centre, batch.batch_no).values()) - set(events.UNANSWERED):
-        return False
-    return query.last_status(conn, centre, batch.batch_no) == "9"
+        return 0
+    status, bank_file_no = query.last_status(conn, centre, batch.batch_no)
+    return bank_file_no if status == NEVER_CAME else 0
+
+
+def _repeated(conn: Connection, centre: str, batch_no: int) -> int:
+    """The answer on which the batch was published again last; 0 when it never was."""
+    e, p = tables.payment_event, tables.payment
+    last = (
+        sa.select(sa.func.max(e.c.bank_file_no))
+        .join(p, sa.and_(p.c.centre == e.c.centre, p.c.payment_no == e.c.payment_no))
+        .where(e.c.centre == centre, e.c.code == AGAIN, p.c.batch_no == batch_no)
+    )
+    return int(conn.execute(last).scalar_one() or 0)
+
+
+def _record_again(conn: Connection, policy: CentrePolicy, batch: Batch, answer_no: int) -> None:
+    s, c = tables.settlement, tables.centre_state
+    run_no = conn.execute(sa.select(s.c.run_no).where(s.c.centre == policy.centre, s.c.period == batch.period)).scalar_one()
+    opened = conn.execute(sa.select(c.c.open_business_date).where(c.c.centre == policy.centre)).scalar_one()
+    numbers = sorted(events.batch_states(conn, policy.centre, batch.batch_no))
+    events.append(
+        conn, policy.centre, numbers, "open", max(opened, batch.settlement_on), run_no=run_no, code=AGAIN,
+        text="银行称没有收到，原样重新发布", bank_file_no=answer_no,
+    )  # fmt: skip
 
 
 def _state(conn: Connection, policy: CentrePolicy, period: str) -> dict[Any, Any]:

@@ -76,19 +76,19 @@ def open_payments(conn: Connection, centre: str, on: date, batch_nos: Sequence[i
     return [OpenPayment(**row, age_days=(on - row["sent_on"]).days) for row in conn.execute(query).mappings()]
 
 
-def last_status(conn: Connection, centre: str, batch_no: int) -> str:
-    """The bank's latest BDC107 status of a batch; "" when it never answered."""
+def last_status(conn: Connection, centre: str, batch_no: int) -> tuple[str, int]:
+    """The bank's latest BDC107 status of a batch and the number of the file that gave it; ("", 0) when it never answered."""
     f = tables.bank_file
     rows = conn.execute(
-        sa.select(f.c.detail)
+        sa.select(f.c.detail, f.c.bank_file_no)
         .where(f.c.centre == centre, f.c.batch_no == batch_no, f.c.kind == "status", f.c.state == "booked")
         .order_by(f.c.bank_file_no.desc())
     )
-    for (detail,) in rows:
+    for detail, bank_file_no in rows:
         status = json.loads(detail).get("batch_status", "")
         if status:
-            return str(status)
-    return ""
+            return str(status), int(bank_file_no)
+    return "", 0
 
 
 def write(

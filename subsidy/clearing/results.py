@@ -71,6 +71,7 @@ class _Reader:
     policy: CentrePolicy
     outbound: Outbound
     store: Store
+    outbox: Path
     business_date: date
     run_no: int
 
@@ -94,7 +95,8 @@ def read_bank_files(
     Events and journal carry the bank's host date; `business_date` is the day on which the files became known. Reading again books nothing
     twice: files are known by their content.
     """
-    reader = _Reader(db, token, policy, outbound or load(settings.rules, policy.centre), Store(settings.store_url), business_date, run_no)
+    outbound, store, outbox = outbound or load(settings.rules, policy.centre), Store(settings.store_url), settings.outbox(policy.centre)
+    reader = _Reader(db, token, policy, outbound, store, outbox, business_date, run_no)
     folder = settings.results(policy.centre)
     result = BankFiles()
     if not folder.is_dir():
@@ -184,6 +186,9 @@ def _book(conn: Connection, reader: _Reader, kind: str, name: str, data: bytes, 
         answered = status.book(
             conn, reader.run, reader.policy, reader.outbound, name, data, bank_file_no=number, latest=reader.business_date + AHEAD
         )
+        if answered.detail.get("batch_status") == status.NEVER_CAME and _still_here(conn, reader, answered.batch_no):
+            # The bank's machine has yet to fetch the file: this answer says nothing of what happens then.
+            return _Booked(answered.applied, answered.batch_no, {"batch_status": "0"})
         return _Booked(answered.applied, answered.batch_no, answered.detail)
     if kind == "movement":
         moved = movements.book(
@@ -193,6 +198,12 @@ def _book(conn: Connection, reader: _Reader, kind: str, name: str, data: bytes, 
             _finding(conn, reader, found.code, name, found.what, found.todo)
         return _Booked(moved.applied, None, {"skipped": moved.skipped, "repeated": moved.repeated}, moved.classes)
     raise Refused("BANK-NAME", "文件名不是本中心任何一种银行文件的名称")
+
+
+def _still_here(conn: Connection, reader: _Reader, batch_no: int | None) -> bool:
+    b = tables.batch
+    name = conn.execute(sa.select(b.c.file_name).where(b.c.centre == reader.policy.centre, b.c.batch_no == batch_no)).scalar_one()
+    return (reader.outbox / name).exists()
 
 
 def _book_result(conn: Connection, reader: _Reader, name: str, data: bytes, number: int) -> _Booked:

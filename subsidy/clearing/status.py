@@ -23,7 +23,8 @@ from subsidy.ledger.journal import RunRef
 from subsidy.policy.model import CentrePolicy
 
 #: BDC107: processing, done, partly done, failed; 9 is this project's own: the bank never received the batch.
-BATCH_STATUSES = ("0", "1", "2", "3", "9")
+NEVER_CAME = "9"
+BATCH_STATUSES = ("0", "1", "2", "3", NEVER_CAME)
 #: BDC110: succeeded, failed, processing or unknown.
 PAYMENT_VERDICTS = {"0": "confirmed", "1": "failed", "2": "pending"}
 ANSWER_FIELDS = ("ordinal", "payment_no", "amount", "status", "code", "text", "host_date", "host_serial")
@@ -85,7 +86,7 @@ def _batch(conn: Connection, run: RunRef, policy: CentrePolicy, send_no: str, te
     if set(states.values()) & {"reserved", "released"}:
         raise Refused("RESULT-NOT-SENT", "该批次没有发出，或已作废")
     applied = Applied()
-    if status == "9" and set(states.values()) & {"confirmed", "returned", "failed"}:
+    if status == NEVER_CAME and set(states.values()) & {"confirmed", "returned", "failed"}:
         raise Refused("STATUS-CONTRADICTS", "银行称没有收到该批次，但已有该批次的结果")
     if status == "3":
         numbers = pa.array(sorted(states), pa.string())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -168,6 +169,27 @@ def test_zombie_publishes_nothing(house: House) -> None:
     house.token = old
     with pytest.raises(TerminalError, match="LEASE-LOST"):
         house.publish("2026-09")
+
+
+def test_zombie_that_wakes_after_the_bank_took_the_file_leaves_no_copy_to_send_again(tmp_path: Path) -> None:
+    store, path, data = Store(f"file://{tmp_path / 'store'}"), tmp_path / "outbox" / "X.DAT", b"1|100.00|\n"
+    sha256 = hashlib.sha256(data).hexdigest()
+
+    def release(pieces: Callable[[], list[bytes]], before_leaving: Callable[[], None]) -> str:
+        return outbox.release(path, pieces, sha256, store, check=lambda _: None, before_leaving=before_leaving)
+
+    def stopped_for_long() -> list[bytes]:
+        assert release(lambda: [data], lambda: None) == "written"  # by whoever took over, and who then crashed
+        path.unlink()  # the bank's machine
+        return [data]
+
+    def lease_lost() -> None:
+        raise TerminalError("LEASE-LOST", "", "", "")
+
+    with pytest.raises(TerminalError, match="LEASE-LOST"):
+        release(stopped_for_long, lease_lost)
+    assert release(lambda: [data], lambda: None) == "taken"
+    assert not path.exists()
 
 
 def test_lease_lost_between_writing_and_renaming(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,6 +434,7 @@ def test_republished_only_when_the_bank_says_it_never_came(house: House) -> None
     house.read(date(2026, 9, 21))
     assert again() == batch.file_name
     assert (house.outbox / batch.file_name).read_bytes() == sent
+    # Nobody has fetched it: saying so again changes nothing.
     assert again() == batch.file_name
     # It came after all: from now on nothing may be repeated.
     house.accept(batch, "B000001", "1", number=3)
@@ -421,6 +444,86 @@ def test_republished_only_when_the_bank_says_it_never_came(house: House) -> None
     (house.outbox / batch.file_name).unlink()
     with pytest.raises(TerminalError, match="REPUBLISH-REFUSED"):
         again()
+
+
+def test_one_answer_of_the_bank_allows_one_republication(house: House) -> None:
+    ready(house)
+    house.publish("2026-09")
+    batch = house.batches("2026-09")[0]
+
+    def bank_takes() -> list[str]:
+        taken = sorted(path.name for path in house.outbox.iterdir() if not path.name.startswith("."))
+        for name in taken:
+            (house.outbox / name).unlink()
+        return taken
+
+    def again() -> str:
+        return publish.republish(house.db, house.token, house.settings, house.policy, batch.batch_no)
+
+    bank_takes()
+    house.accept(batch, "", "9", number=1)
+    house.read(date(2026, 9, 21))
+    again()
+    assert batch.file_name in bank_takes()
+    # The answer from before says nothing of the file that the bank has now.
+    with pytest.raises(TerminalError, match="REPUBLISH-REFUSED"):
+        again()
+    assert bank_takes() == []
+    house.accept(batch, "", "9", number=2, message="again nothing came")
+    house.read(date(2026, 9, 22))
+    again()
+    assert batch.file_name in bank_takes()
+    assert verify.verify(house.db, house.centre) == []
+
+
+@pytest.mark.filterwarnings("ignore:transaction already deassociated from connection")
+def test_republication_interrupted_anywhere_shows_a_file_at_most_once_per_answer(house: House, crashing: Callable[[int], None]) -> None:
+    ready(house)
+    house.publish("2026-09")
+    batch = house.batches("2026-09")[0]
+    wanted = sorted(path.name for path in house.outbox.iterdir() if batch.send_no in path.name)
+    assert len(wanted) == 3
+
+    def bank_takes() -> list[str]:
+        taken = [path for path in house.outbox.iterdir() if not path.name.startswith(".")]
+        for path in taken:
+            path.unlink()
+        return [path.name for path in taken]
+
+    bank_takes()
+    crashed, point = True, 0
+    while crashed:
+        point += 1
+        house.accept(batch, "", "9", number=point, message=f"asked {point} times")
+        house.read(date(2026, 9, 21))
+        crashing(point)
+        try:
+            publish.republish(house.db, house.token, house.settings, house.policy, batch.batch_no)
+            crashed = False
+        except Crash:
+            pass
+        crashing(10**9)
+        seen = bank_takes()
+        try:
+            publish.republish(house.db, house.token, house.settings, house.policy, batch.batch_no)
+        except TerminalError as refused:
+            assert refused.message.code == "REPUBLISH-REFUSED"
+        seen += bank_takes()
+        assert len(seen) == len(set(seen)), point
+    assert sorted(seen) == wanted
+    assert point > 10
+
+
+def test_answer_that_nothing_came_counts_only_when_the_file_has_left(house: House) -> None:
+    ready(house)
+    house.publish("2026-09")
+    batch = house.batches("2026-09")[0]
+    # The bank's machine has not fetched the file yet: it lies there and will be fetched.
+    house.accept(batch, "", "9")
+    house.read(date(2026, 9, 21))
+    (house.outbox / batch.file_name).unlink()
+    with pytest.raises(TerminalError, match="REPUBLISH-REFUSED"):
+        publish.republish(house.db, house.token, house.settings, house.policy, batch.batch_no)
 
 
 def test_netting_batch_cannot_be_republished(house: House) -> None:
