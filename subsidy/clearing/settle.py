@@ -26,9 +26,10 @@ from subsidy.clearing.batches import Batch, content_hash, data_bytes, digest, di
 from subsidy.clearing.gather import Gathering, gather
 from subsidy.clearing.payment_file import PAYMENTS
 from subsidy.clearing.profiles import Layout, Outbound, fill
+from subsidy.entitlement.lines import LINE_KEY
 from subsidy.errors import Finding
 from subsidy.ledger import postings, tables
-from subsidy.ledger.database import bulk_insert, next_numbers
+from subsidy.ledger.database import bulk_insert, next_numbers, read_arrow
 from subsidy.ledger.journal import RunRef
 from subsidy.money.amounts import format_yuan
 from subsidy.policy.model import CentrePolicy, SettlementTerms
@@ -42,9 +43,10 @@ REASONS = {
     "GROWTH": "金额比上一批次增长过多",
     "NEW-PAYEES": "新收款人占比过高",
     "POLICY-CHANGED": "规则、参数或程序在上一批次之后有变动",
+    "DEBITED": "再次支付的款项中，有银行称失败而账户已借记、尚未退回的",
 }
 #: Reasons that are unusual: the settlement is `held`, not merely `waiting`.
-UNUSUAL = frozenset(("GROWTH", "NEW-PAYEES", "POLICY-CHANGED"))
+UNUSUAL = frozenset(("GROWTH", "NEW-PAYEES", "POLICY-CHANGED", "DEBITED"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +240,24 @@ def _reasons(
         fresh = _new_payees(conn, policy.centre, gathered.out, first_payment)
         if fresh * 100 > gathered.out.num_rows * approval.new_payee_limit_percent:
             reasons.append("NEW-PAYEES")
+    if _debited(conn, policy.centre, gathered.out_items):
+        reasons.append("DEBITED")
     return tuple(reasons)
+
+
+def _debited(conn: Connection, centre: str, items: pa.Table) -> bool:
+    """Whether lines of `items` stood in a payment that failed, as the bank says, and whose debit the account shows without its return:
+    the money may have arrived."""
+    e, i, m = tables.payment_event, tables.payment_item, tables.movement
+    moved = sa.select(m.c.payment_no).where(m.c.centre == centre, m.c.payment_no == e.c.payment_no)
+    query = (
+        sa.select(*(i.c[name] for name in LINE_KEY))
+        .join(e, sa.and_(e.c.centre == i.c.centre, e.c.payment_no == i.c.payment_no))
+        .where(e.c.centre == centre, e.c.state == "failed")
+        .where(moved.where(m.c["class"] == "debit").exists(), sa.not_(moved.where(m.c["class"] == "return").exists()))
+    )
+    doubtful = read_arrow(conn, query, pa.schema([(name, pa.string()) for name in LINE_KEY]))
+    return bool(items.join(doubtful, list(LINE_KEY), join_type="left semi").num_rows) if doubtful.num_rows else False
 
 
 def _new_payees(conn: Connection, centre: str, payments: pa.Table, first_payment: str) -> int:

@@ -328,3 +328,24 @@ def test_cut_statement_is_not_booked(small_house: House) -> None:
         assert house.read(DAY).booked == 0
     path.write_bytes(data)
     assert house.read(DAY).booked == 1
+
+
+def test_failed_payment_whose_debit_did_not_come_back_is_not_paid_again_unseen(house: House) -> None:
+    sent(house)
+    house.answer(house.batches("2026-09")[0], {1: "failed", 2: "failed"})
+    house.read(DAY)
+    house.statement([row(house, 1, host_serial="D1")], DAY)
+    house.read(DAY)
+    house.night(OCTOBER.night, {"X3": {"S1": 100}})
+    built = house.settle(OCTOBER)
+    assert (built.state, built.reasons, built.sent_fen) == ("held", ("DEBITED",), 60200)
+    # The lines wait for the decision; when the money has come back, nothing is unusual any more.
+    assert house.approve("2026-10", "审批甲").state == "approved"
+    house.publish("2026-10")
+    house.answer(house.batches("2026-10")[0], lambda n: "failed")
+    house.read(OCTOBER.settlement_on)
+    house.statement([row(house, 1, 1, host_serial="R1", date=date(2026, 9, 29))], OCTOBER.settlement_on)
+    house.read(OCTOBER.settlement_on)
+    house.night(NOVEMBER.night, {"X3": {"S2": 100}})
+    built = house.settle(NOVEMBER)
+    assert (built.state, built.reasons) == ("approved", ())
