@@ -166,7 +166,7 @@ def republish(
         found = [batch for batch in load_batches(conn, policy.centre, str(period)) if batch.batch_no == batch_no and batch.leaves]
         answer_no = _never_received(conn, policy.centre, found[0]) if found else 0
         if not answer_no:
-            raise _not_again(batch_no, "银行没有答复“未收到该批次”，或已有该批次的结果")
+            raise _not_again(batch_no)
         refuse_locked(conn, policy)
         files = _files(db, conn, policy, outbound, found[0], 0)
         begun = _repeated(conn, policy.centre, batch_no) >= answer_no
@@ -181,14 +181,14 @@ def republish(
             lease.refuse_if_lost(db, policy.centre, token)
             outbox.show(folder / file.name)
     elif found[0].file_name in {file.name for file in absent}:
-        raise _not_again(batch_no, "按银行这次“未收到”的答复已经重新发布过一次，文件可能已被取走")
+        raise _not_again(batch_no)
     return found[0].file_name
 
 
-def _not_again(batch_no: int, why: str) -> TerminalError:
+def _not_again(batch_no: int) -> TerminalError:
     return TerminalError(
         "REPUBLISH-REFUSED",
-        f"批次 {batch_no} 不能重新发布：{why}。",
+        f"批次 {batch_no} 不能重新发布：银行没有答复“未收到该批次”，已有该批次的结果，或按这一答复已经重新发布过一次。",
         "没有写文件，不会重复付款。",
         "先发出 BDC107 / BDC110 查询，等银行答复。",
     )

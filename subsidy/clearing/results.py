@@ -203,7 +203,7 @@ def _book(conn: Connection, reader: _Reader, kind: str, name: str, data: bytes, 
 def _still_here(conn: Connection, reader: _Reader, batch_no: int | None) -> bool:
     b = tables.batch
     name = conn.execute(sa.select(b.c.file_name).where(b.c.centre == reader.policy.centre, b.c.batch_no == batch_no)).scalar_one()
-    return (reader.outbox / name).exists()
+    return (reader.outbox / str(name)).exists()
 
 
 def _book_result(conn: Connection, reader: _Reader, name: str, data: bytes, number: int) -> _Booked:

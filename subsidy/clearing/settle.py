@@ -43,10 +43,10 @@ REASONS = {
     "GROWTH": "金额比上一批次增长过多",
     "NEW-PAYEES": "新收款人占比过高",
     "POLICY-CHANGED": "规则、参数或程序在上一批次之后有变动",
-    "DEBITED": "再次支付的款项中，有银行称失败而账户已借记、尚未退回的",
+    "FAILED-DEBITED": "再次支付的款项中，有银行称失败而账户已借记、尚未退回的",
 }
 #: Reasons that are unusual: the settlement is `held`, not merely `waiting`.
-UNUSUAL = frozenset(("GROWTH", "NEW-PAYEES", "POLICY-CHANGED", "DEBITED"))
+UNUSUAL = frozenset(("GROWTH", "NEW-PAYEES", "POLICY-CHANGED", "FAILED-DEBITED"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +241,7 @@ def _reasons(
         if fresh * 100 > gathered.out.num_rows * approval.new_payee_limit_percent:
             reasons.append("NEW-PAYEES")
     if _debited(conn, policy.centre, gathered.out_items):
-        reasons.append("DEBITED")
+        reasons.append("FAILED-DEBITED")
     return tuple(reasons)
 
 

@@ -338,7 +338,7 @@ def test_failed_payment_whose_debit_did_not_come_back_is_not_paid_again_unseen(h
     house.read(DAY)
     house.night(OCTOBER.night, {"X3": {"S1": 100}})
     built = house.settle(OCTOBER)
-    assert (built.state, built.reasons, built.sent_fen) == ("held", ("DEBITED",), 60200)
+    assert (built.state, built.reasons, built.sent_fen) == ("held", ("FAILED-DEBITED",), 60200)
     # The lines wait for the decision; when the money has come back, nothing is unusual any more.
     assert house.approve("2026-10", "审批甲").state == "approved"
     house.publish("2026-10")
