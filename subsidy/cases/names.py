@@ -104,11 +104,6 @@ def column_names(table_name: str) -> dict[str, str]:
     return {**names, **SHORT.get(table_name, {})}
 
 
-def table_names() -> dict[str, str]:
-    """Every accepted name of a fact table -> its name."""
-    return {alias: t.name for t in TABLES.values() for alias in (t.name, t.code, t.label)}
-
-
 def labels_of(table_name: str, column: str) -> dict[str, str]:
     """Chinese words for the codes of a column; empty when it has none."""
     return KINDS[table_name] if column == "kind" else CODES.get(column, {})

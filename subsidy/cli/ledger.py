@@ -8,10 +8,9 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from subsidy.clearing import publish
 from subsidy.errors import Finding
@@ -20,6 +19,7 @@ from subsidy.ledger.backup import backup, centres
 from subsidy.ledger.database import Database, open_database
 from subsidy.ledger.verify import verify, verify_audit
 from subsidy.money.amounts import format_yuan, parse_yuan
+from subsidy.night.clock import stamp
 from subsidy.policy import centre_names
 from subsidy.settings import load_settings
 
@@ -89,10 +89,6 @@ def _who(args: argparse.Namespace) -> str:
     return args.person or f"shell:{getpass.getuser()}"
 
 
-def _now() -> str:
-    return datetime.now(ZoneInfo("Asia/Shanghai")).isoformat(timespec="seconds")
-
-
 def _say(args: argparse.Namespace, data: dict[str, Any], *sentences: str) -> None:
     print(json.dumps(data, ensure_ascii=False, default=str) if args.json else "\n".join(sentences))
 
@@ -119,7 +115,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _backup(args: argparse.Namespace) -> int:
     settings = load_settings()
-    made = backup(open_database(settings), settings.store_url, args.to, _now())
+    made = backup(open_database(settings), settings.store_url, args.to, stamp())
     rows = sum(made.rows.values())
     _say(
         args,
@@ -133,7 +129,7 @@ def _backup(args: argparse.Namespace) -> int:
 def _restore(args: argparse.Namespace) -> int:
     settings = load_settings()
     db = Database(settings.database_url)
-    done = restore.restore(db, settings.store_url, args.source, person=_who(args), at=_now(), known_centres=centre_names(settings.rules))
+    done = restore.restore(db, settings.store_url, args.source, person=_who(args), at=stamp(), known_centres=centre_names(settings.rules))
     with db.read() as conn:
         names = centres(conn)
     broken = [finding for centre in names for finding in verify(db, centre)] + verify_audit(db)
@@ -151,7 +147,7 @@ def _restore(args: argparse.Namespace) -> int:
 def _pending(args: argparse.Namespace) -> int:
     settings = load_settings()
     with open_database(settings).transaction_system() as conn:
-        matched = restore.match_known(conn, args.centre, settings.store_url, settings.outbox(args.centre), person=_who(args), at=_now())
+        matched = restore.match_known(conn, args.centre, settings.store_url, settings.outbox(args.centre), person=_who(args), at=stamp())
         waiting = restore.pending(conn, args.centre)
         why = restore.locked(conn, args.centre)
     _say(
@@ -166,7 +162,7 @@ def _pending(args: argparse.Namespace) -> int:
 
 def _match(args: argparse.Namespace) -> int:
     with open_database(load_settings()).transaction_system() as conn:
-        restore.match(conn, args.centre, args.batch, args.how, args.evidence, person=_who(args), at=_now())
+        restore.match(conn, args.centre, args.batch, args.how, args.evidence, person=_who(args), at=stamp())
         waiting = restore.pending(conn, args.centre)
     _say(args, {"pending": waiting}, f"批次 {args.batch} 已核对。尚未核对：{'、'.join(map(str, waiting)) or '无'}")
     return DONE
@@ -177,7 +173,7 @@ def _release(args: argparse.Namespace) -> int:
     with open_database(settings).transaction_system() as conn:
         strangers = publish.unknown_files(conn, settings, args.centre)
         restore.release(
-            conn, args.centre, person=_who(args), reason=args.reason, at=_now(), replayed_through=args.through, strangers=strangers
+            conn, args.centre, person=_who(args), reason=args.reason, at=stamp(), replayed_through=args.through, strangers=strangers
         )
     _say(args, {"centre": args.centre, "locked": ""}, f"{args.centre} 可以发布了。")
     return DONE
@@ -186,7 +182,7 @@ def _release(args: argparse.Namespace) -> int:
 def _write_off(args: argparse.Namespace) -> int:
     amount_fen = parse_yuan(args.amount)
     with open_database(load_settings()).transaction_system() as conn:
-        number = write_off_desk.request(conn, args.centre, args.agreement, amount_fen, person=_who(args), reason=args.reason, at=_now())
+        number = write_off_desk.request(conn, args.centre, args.agreement, amount_fen, person=_who(args), reason=args.reason, at=stamp())
     _say(args, {"request_no": number, "amount_fen": amount_fen}, f"核销申请 {number} 已提交，等待另一人批准。")
     return WAITING
 

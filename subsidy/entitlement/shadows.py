@@ -11,7 +11,6 @@ from subsidy.calendar import day_number
 from subsidy.entitlement.balance import Balance, first_part_balance
 from subsidy.entitlement.book import Book
 from subsidy.entitlement.changes import Changes
-from subsidy.entitlement.codes import Problem
 from subsidy.entitlement.columns import Bool, Index, Int32, Int64, UInt8, integers
 from subsidy.entitlement.dates import due_date, month_of
 from subsidy.entitlement.domain import live, term_on
@@ -256,8 +255,3 @@ def _table(book: Book, who: Index, steps: list) -> pa.Table:  # type: ignore[typ
         ],
         schema=SHADOW,
     )
-
-
-def problem_of(unknown: UInt8) -> UInt8:
-    """Rate gaps quarantine; the other unknowns hold (docs/interpretations.md, points 1, 12 and 23)."""
-    return np.where(unknown == NO_RATE, np.uint8(Problem.RATE_UNKNOWN), np.uint8(0))

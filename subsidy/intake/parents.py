@@ -8,7 +8,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from subsidy.facts.hashing import U64, Places, bucket_of, hash64
-from subsidy.facts.schema import FactTable
 from subsidy.facts.view import same_rows
 
 
@@ -69,8 +68,3 @@ class Parents:
             now = pa.table({"c": contracts.take(pa.array(at))})
             flags[at] = ~same_rows(known, now, ("c",))
         return flags
-
-
-def own_bucket(table: FactTable) -> bool:
-    """Whether rows of `table` name their contract themselves."""
-    return any(c.name == "contract_no" for c in table.columns)

@@ -51,11 +51,3 @@ def acted(conn: Connection, centre: str, subjects: Iterable[str]) -> set[str]:
             sa.select(t.c.person).where(t.c.centre.in_((centre, "")), t.c.act.in_(sorted(ACTED)), among(conn, t.c.subject, list(subjects)))
         ).scalars()
     )
-
-
-def acts_of(conn: Connection, centre: str, subjects: Iterable[str]) -> list[dict[str, str]]:
-    """All acts on `subjects` in order: person, act, subject, reason, at."""
-    t = tables.audit
-    names = ("person", "act", "subject", "reason", "at")
-    query = sa.select(*(t.c[n] for n in names)).where(t.c.centre.in_((centre, "")), among(conn, t.c.subject, list(subjects)))
-    return [dict(row) for row in conn.execute(query.order_by(t.c.audit_no)).mappings()]

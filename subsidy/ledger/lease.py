@@ -25,7 +25,8 @@ def acquire(db: Database, centre: str, holder: str, now: float, ttl: float) -> i
     """Take the lease of a centre and return the fencing token.
 
     `holder` names who works, for people; the same holder may take it again (a restarted task), which fences its earlier self. `now` and
-    `ttl`: wall clock seconds. BusyError ``LEASE-BUSY`` names the holder and since when, unless it is past its expiry or the expiry cannot be true."""
+    `ttl`: wall clock seconds. BusyError ``LEASE-BUSY`` names the holder and since when, unless it is past its expiry or the expiry cannot
+    be true."""
     if not holder:
         raise ValueError("a lease needs a holder")
     with db.transaction_system() as conn:
