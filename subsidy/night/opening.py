@@ -20,9 +20,18 @@ from subsidy.policy import CentrePolicy, load_centre, pack, working_days_of
 from subsidy.settings import Settings
 
 
-def open_run(settings: Settings, centre: str, business_date: date, actor: str, mode: str = "night", reason: str = "") -> Run:
+def open_run(
+    settings: Settings,
+    centre: str,
+    business_date: date,
+    actor: str,
+    mode: str = "night",
+    reason: str = "",
+    policy_version: str | None = None,
+) -> Run:
     """Open the night of `business_date`, or find it again: a rerun is the same run with what it pinned.
 
+    `policy_version`: the only one to open the run with, because people agreed to what it gives (``RUN-POLICY`` when it is no longer there).
     Refused: a date before the open business date that was never run (``NIGHT-PAST``), a night while an earlier one is not closed
     (``NIGHT-OPEN``), a date without calendar or rates (``CAL-…``, ``POLICY-…``). BusyError while somebody else works.
     """
@@ -32,6 +41,13 @@ def open_run(settings: Settings, centre: str, business_date: date, actor: str, m
     if found is not None:
         return found
     policy = load_centre(settings.rules, centre)
+    if policy_version not in (None, policy.version):
+        raise TerminalError(
+            "RUN-POLICY",
+            f"{policy.short_name} 的规则或参数在批准之后又有变动。",
+            "没有改动任何数据。",
+            "重新触发，由另一人查看并批准新的结果。",
+        )
     _refuse_unknown_dates(policy, business_date)
     archived = Store(settings.store_url).put_bytes(pack(settings.rules, centre))
     with context.working(db, centre, f"{actor}：{business_date} {mode}") as token, db.transaction(centre, token) as conn:
@@ -68,6 +84,14 @@ def night_of(conn: Connection, centre: str, business_date: date) -> Run | None:
         .mappings()
         .one_or_none()
     )
+    return None if row is None else context.run_of(row)
+
+
+def unfinished_recompute(conn: Connection, centre: str) -> Run | None:
+    """The recompute of a centre that was opened and not closed; None when there is none."""
+    t = tables.run
+    query = sa.select(t).where(t.c.centre == centre, t.c.mode == "recompute", t.c.state == "running")
+    row = conn.execute(query).mappings().one_or_none()
     return None if row is None else context.run_of(row)
 
 

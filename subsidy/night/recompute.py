@@ -109,9 +109,16 @@ def recompute(
 ) -> dict[str, Any]:
     """Post what today's policy and knowledge change, on the open business date. The same call again finds nothing left to change.
 
+    A recompute that was interrupted after it had been approved is finished first, with the rules it pinned: nights wait for it.
     TerminalError ``RECOMPUTE-REASON`` without a reason, ``RECOMPUTE-APPROVAL`` without an approval of this very change by another person,
     ``RECOMPUTE-DATE`` when `business_date` is not the open business date."""
-    shown = preview(settings, centre, business_date)
+    db = open_database(settings)
+    with db.read() as conn:
+        begun = opening.unfinished_recompute(conn, centre)
+    if begun is not None:
+        return _carry_out(settings, begun)
+    today = _today(settings, centre, business_date)
+    shown = summary(posting.differences(today), _why(today))
     if shown["lines"] == 0:
         return {"posted": 0, "amount_fen": 0, "changed": False}
     if not reason.strip():
@@ -123,7 +130,6 @@ def recompute(
             "没有改动任何数据。",
             "由没有发起本次重算的人在 Airflow 中查看并批准；结果若已变化需重新批准。",
         )
-    db = open_database(settings)
     with db.read() as conn:
         open_date = opening.open_date(conn, centre)
     if open_date != business_date:
@@ -133,9 +139,17 @@ def recompute(
             "没有改动任何数据。",
             f"把业务日期改为 {open_date} 后重新触发。",
         )
-    run = opening.open_run(settings, centre, business_date, actor, "recompute", reason)
-    ctx = context.load(settings, centre, run.run_no)
-    with context.working(db, centre, f"重算 {business_date}") as token:
+    run = opening.open_run(settings, centre, business_date, actor, "recompute", reason, policy_version=today.run.policy_version)
+    with db.transaction_system() as conn:
+        for given in approvals:
+            audit.record(conn, centre, given["person"], "approve", f"recompute:{run.run_no}", reason, clock.stamp())
+    return _carry_out(settings, run)
+
+
+def _carry_out(settings: Settings, run: Run) -> dict[str, Any]:
+    """The steps of an opened recompute; those that are done are not done again."""
+    ctx = context.load(settings, run.centre, run.run_no)
+    with context.working(ctx.db, run.centre, f"重算 {run.business_date}") as token:
         compute.compute(ctx, token)
         checked = compute.check(ctx, token)
         if checked["differences"]:
@@ -148,7 +162,5 @@ def recompute(
         posted = posting.post(ctx, token)
         proving.verify(ctx, token)
         opening.close_run(ctx, token)
-    with db.transaction_system() as conn:
-        for given in approvals:
-            audit.record(conn, centre, given["person"], "approve", f"recompute:{run.run_no}", reason, clock.stamp())
-    return {"posted": posted["postings"], "amount_fen": shown["amount_fen"], "changed": True, "run_no": run.run_no}
+    amount_fen = posted["raised_fen"] - posted["lowered_fen"]
+    return {"posted": posted["postings"], "amount_fen": amount_fen, "changed": True, "run_no": run.run_no}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from playing import play, state
 from subsidy.errors import TerminalError
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
-from subsidy.night import api
+from subsidy.night import api, opening
 from subsidy.settings import Settings
 
 CENTRE, TODAY = "quzhou", date(2026, 9, 23)
@@ -67,6 +68,63 @@ def test_preview_then_recompute(settings: Settings, tmp_path: Path) -> None:
             .group_by(c.c.cause)
         ).all()
     assert [tuple(row) for row in causes] == [("policy", shown["amount_fen"])]
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("step", ["compute.compute", "compute.check", "posting.post", "proving.verify", "opening.close_run"])
+def test_an_interrupted_recompute_is_finished_by_the_next_and_keeps_no_night_waiting(
+    step: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = tmp_path / "rules"
+    shutil.copytree(settings.rules, rules)
+    settings = dataclasses.replace(settings, rules=rules)
+    play(settings, CENTRE, (1, 2, 3))
+    path = rules / CENTRE / "policy.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("share: 25%", "share: 26%"), encoding="utf-8")
+    shown = api.preview(settings, CENTRE, TODAY)
+    given: list[dict[str, str]] = [{"person": "乙", "answer": "approve", "content_hash": shown["content_hash"]}]
+
+    def crash(*_: Any) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"subsidy.night.recompute.{step}", crash)
+        with pytest.raises(Crash):
+            api.recompute(settings, CENTRE, TODAY, "甲", "更正比例", given)
+    done = api.recompute(settings, CENTRE, TODAY, "甲", "更正比例", given)
+    assert (done["posted"], done["amount_fen"], done["changed"]) == (shown["lines"], shown["amount_fen"], True)
+    assert api.preview(settings, CENTRE, TODAY)["lines"] == 0
+    assert api.open_night(settings, CENTRE, TODAY + timedelta(days=1), "夜间")["run_no"] == done["run_no"] + 1
+
+
+def test_what_was_approved_is_posted_although_the_rules_change_meanwhile(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = tmp_path / "rules"
+    shutil.copytree(settings.rules, rules)
+    settings = dataclasses.replace(settings, rules=rules)
+    play(settings, CENTRE, (1, 2, 3))
+    path = rules / CENTRE / "policy.yaml"
+
+    def share(percent: int) -> None:
+        path.write_text(re.sub(r"share: \d+%", f"share: {percent}%", path.read_text(encoding="utf-8")), encoding="utf-8")
+
+    share(26)
+    shown = api.preview(settings, CENTRE, TODAY)
+    given: list[dict[str, str]] = [{"person": "乙", "answer": "approve", "content_hash": shown["content_hash"]}]
+    open_run, before = opening.open_run, state(settings)
+
+    def changed_just_before(*args: Any, **kwargs: Any) -> Any:
+        share(27)
+        return open_run(*args, **kwargs)
+
+    monkeypatch.setattr(opening, "open_run", changed_just_before)
+    with pytest.raises(TerminalError, match="RUN-POLICY"):
+        api.recompute(settings, CENTRE, TODAY, "甲", "更正比例", given)
+    assert state(settings) == before
 
 
 def postings(settings: Settings) -> list[dict[str, Any]]:
