@@ -310,7 +310,7 @@ def read_result(
         ("payment_no", "payment_no", "付款编号"),
     ):
         if column in table.column_names:
-            differs = pc.fill_null(pc.not_equal(table[column].combine_chunks(), mine[own]), False)
+            differs = pc.fill_null(pc.not_equal(_comparable(table[column].combine_chunks()), _comparable(mine[own])), False)
             _rows(wrong, differs, ordinal_text, f"的{what}与发出的不一致")
     _rows(wrong, pc.fill_null(pc.not_equal(amount, mine["amount_fen"]), False), ordinal_text, "的金额与发出的不一致")
 
@@ -342,6 +342,11 @@ def read_result(
         },
         schema=VERDICTS,
     )
+
+
+def _comparable(column: pa.Array) -> pa.Array:
+    """Text for comparison only: the dot of a name has one form (standards section 3)."""
+    return pc.replace_substring_regex(column, "[•．‧・]", "·")
 
 
 def _summary(line: str, result: ResultLayout) -> dict[str, str]:

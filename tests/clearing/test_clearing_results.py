@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from clearing_house import OCTOBER, SEPTEMBER, House
+from clearing_house import OCTOBER, OWN, SEPTEMBER, House
 
 from subsidy.clearing import results
 from subsidy.clearing.batches import load_payments
@@ -153,6 +153,20 @@ def test_disagreement_blocks_the_whole_file(small_house: House, case: str) -> No
     small_house.answer(batch)
     assert small_house.read(READ).applied.confirmed == 2
     assert [state for _, state in bank_files(small_house)] == ["superseded", "booked"]
+
+
+def test_a_dot_that_a_bank_writes_otherwise_is_the_same_name(small_house: House) -> None:
+    small_house.payees["X1"] = ("6217000000000001", "阿依古丽·买买提", OWN)
+    sent(small_house)
+    (batch,) = small_house.batches("2026-09")
+
+    def as_the_bank_writes(rows: Rows, _: dict[str, str]) -> None:
+        for row in rows:
+            row.update({key: value.replace("·", "．") for key, value in row.items() if key in ("name", "payee_name")})
+
+    small_house.answer(batch, edit=as_the_bank_writes)
+    found = small_house.read(READ)
+    assert (found.blocked, found.applied.confirmed) == (0, 2)
 
 
 def test_all_that_disagrees_is_said_at_once(small_house: House) -> None:
