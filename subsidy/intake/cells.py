@@ -1,7 +1,7 @@
 """Text columns to typed columns, by the dictionary's types and the profile's units. Nothing is guessed: a cell that does not obey
 its grammar is a fault of that row.
 
-A parser takes a string column without nulls ("" is empty) and returns the typed column, null where empty or faulty, and the faults as
+A parser takes a text column without nulls ("" is empty) and returns the typed column, null where empty or faulty, and the faults as
 (code, row indices, words). Columns with few distinct values are judged once per distinct value.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -24,9 +25,13 @@ from subsidy.intake.codelists import CODE_LISTS
 from subsidy.intake.days import NONE as _BAD_DAY
 from subsidy.intake.days import days_of
 from subsidy.intake.profile import Profile, Units
-from subsidy.money import Parsed, parse_fen_column, parse_rate_column, parse_yuan_column
+from subsidy.money import Parsed, Spans, parse_fen_column, parse_rate_column, parse_yuan_column
+from subsidy.money.digits import eight_digits
+from subsidy.money.spans import Words, words_at
 
 Rows = NDArray[np.int64]
+
+_EPOCH = date(1970, 1, 1)
 
 
 @dataclass(slots=True)
@@ -61,27 +66,43 @@ POSITIVE = frozenset(("TXBJ", "HTDKJE", "DKFFE"))
 #: Rates that may be zero: rows without interest carry none.
 ZERO_RATE = frozenset(("ZXLL",))
 
-def parse(column: Column, text: pa.Array, profile: Profile) -> Cells:
+
+def parse(column: Column, text: Spans | pa.Array, profile: Profile) -> Cells:
     """Parse one column of a table by its dictionary kind, the profile's units and code maps."""
+    text = Spans.of(text)
     if _constant(text):
         return _repeated(parse(column, text.slice(0, 1), profile), len(text))
-    empty = _empty(text)
+    lengths = text.lengths
+    empty: Rows = np.zeros(0, np.int64) if not len(text) or int(lengths.min()) else np.flatnonzero(lengths == 0)
     cells = _PARSERS[column.kind](column, text, empty, profile)
     if column.required and len(empty):
         cells.fault("FIELD-EMPTY", empty)
     return cells
 
 
-def _constant(text: pa.Array) -> bool:
+#: Rows that are compared before all of them are.
+_FEW = 64
+
+
+def _constant(text: Spans) -> bool:
     """Whether all rows of a longer column are the same; many columns of real files are."""
-    if len(text) < 64:
+    if len(text) < _FEW or not _same(text.slice(0, _FEW)):
         return False
-    offsets, data = string_buffers(text)
-    width = int(offsets[1] - offsets[0])
-    if int(offsets[-1] - offsets[0]) != width * len(text) or bool((np.diff(offsets) != width).any()):
+    return _same(text)
+
+
+def _same(text: Spans) -> bool:
+    length = int(text.end[0] - text.begin[0])
+    if bool((text.lengths != length).any()):
         return False
-    used = data[offsets[0] : offsets[-1]]
-    return bool(np.array_equal(used[width:], used[: len(used) - width]))
+    value = text.data[text.begin[0] : text.end[0]]
+    if length < 8:
+        return all(bool((text.data[text.begin + i] == value[i]).all()) for i in range(length))
+    # Word by word, the last one from the end.
+    for place in (*range(0, length - 7, 8), length - 8):
+        if bool((words_at(text.data, text.begin + place) != value[place : place + 8].view("<u8")).any()):
+            return False
+    return True
 
 
 def _repeated(one: Cells, rows: int) -> Cells:
@@ -92,20 +113,12 @@ def _repeated(one: Cells, rows: int) -> Cells:
     return cells
 
 
-def _empty(text: pa.Array) -> Rows:
-    offsets, _ = string_buffers(text)
-    lengths = np.diff(offsets)
-    return np.flatnonzero(lengths == 0) if len(lengths) and not lengths.all() else np.zeros(0, np.int64)
-
-
-def _without(text: pa.Array, empty: Rows) -> tuple[pa.Array, Rows | None]:
+def _without(text: Spans, empty: Rows) -> tuple[Spans, Rows | None]:
     """The non-empty rows and where they stand; None when all rows are."""
     if not len(empty):
         return text, None
-    mask = np.ones(len(text), np.bool_)
-    mask[empty] = False
-    present = np.flatnonzero(mask)
-    return text.take(pa.array(present)), present
+    present = np.flatnonzero(text.lengths)
+    return text.take(present), present
 
 
 def _spread(values: NDArray[np.int64], valid: NDArray[np.bool_], present: Rows | None, rows: int, kind: pa.DataType) -> pa.Array:
@@ -119,7 +132,7 @@ def _spread(values: NDArray[np.int64], valid: NDArray[np.bool_], present: Rows |
 
 
 def _numbers(
-    column: Column, text: pa.Array, empty: Rows, read: Callable[[pa.Array], Parsed], code: str, band: tuple[int, int]
+    column: Column, text: Spans, empty: Rows, read: Callable[[Spans], Parsed], code: str, band: tuple[int, int]
 ) -> tuple[Cells, NDArray[np.int64], NDArray[np.bool_], Rows | None]:
     filled, present = _without(text, empty)
     parsed = read(filled)
@@ -155,7 +168,7 @@ def _band_text(column: Column, band: tuple[int, int]) -> str:
     return f"{band[0]} 至 {band[1]}"
 
 
-def _amounts(column: Column, text: pa.Array, empty: Rows, profile: Profile) -> Cells:
+def _amounts(column: Column, text: Spans, empty: Rows, profile: Profile) -> Cells:
     padded = profile.form == "fixed"
     low = 1 if column.code in POSITIVE else 0 if column.code in NOT_NEGATIVE else AMOUNT_BAND[0]
     if profile.units.amount == "fen":
@@ -163,54 +176,19 @@ def _amounts(column: Column, text: pa.Array, empty: Rows, profile: Profile) -> C
     return _numbers(column, text, empty, parse_yuan_column, "FIELD-AMOUNT", (low, AMOUNT_BAND[1]))[0]
 
 
-def _few(text: pa.Array) -> tuple[pa.Array, NDArray[np.int32]] | None:
-    """Distinct values and the index of each row, when there are few of them."""
-    if len(text) < 64:
-        return None
-    encoded = text.dictionary_encode()
-    if len(encoded.dictionary) * 4 > len(text):
-        return None
-    return encoded.dictionary, encoded.indices.to_numpy()
-
-
-def _by_value(text: pa.Array, parse_values: Callable[[pa.Array], Cells]) -> Cells:
-    """Parse each distinct value once and spread the result over the rows."""
-    few = _few(text)
-    if few is None:
-        return parse_values(text)
-    values, indices = few
-    inner = parse_values(values)
-    cells = Cells(inner.values.take(pa.array(indices)))
-    for code, at, words in inner.faults:
-        flags = np.zeros(len(values), np.bool_)
-        flags[at] = True
-        cells.fault(code, np.flatnonzero(flags[indices]), **words)
-    return cells
-
-
-def _rates(column: Column, text: pa.Array, empty: Rows, profile: Profile) -> Cells:
+def _rates(column: Column, text: Spans, empty: Rows, profile: Profile) -> Cells:
     band = (0, RATE_BAND[1]) if column.code in ZERO_RATE else RATE_BAND
-
-    def parse_values(values: pa.Array) -> Cells:
-        return _numbers(
-            column, values, _empty(values), lambda t: parse_rate_column(t, profile.units.rate), "FIELD-RATE", band
-        )[0]
-
-    return _by_value(text, parse_values)
+    return _numbers(column, text, empty, lambda t: parse_rate_column(t, profile.units.rate), "FIELD-RATE", band)[0]
 
 
-def _integers(column: Column, text: pa.Array, empty: Rows, profile: Profile) -> Cells:
+def _integers(column: Column, text: Spans, empty: Rows, profile: Profile) -> Cells:
     # A due day is the dictionary's C(2): 01 to 31.
     padded = profile.form == "fixed" or column.code == "YDHKR"
     band = INTEGER_BANDS.get(column.code, (0, 10_000))
-
-    def parse_values(values: pa.Array) -> Cells:
-        return _numbers(column, values, _empty(values), lambda t: parse_fen_column(t, padded=padded), "FIELD-INTEGER", band)[0]
-
-    return _by_value(text, parse_values)
+    return _numbers(column, text, empty, lambda t: parse_fen_column(t, padded=padded), "FIELD-INTEGER", band)[0]
 
 
-def _dates(column: Column, text: pa.Array, empty: Rows, profile: Profile) -> Cells:
+def _dates(column: Column, text: Spans, empty: Rows, profile: Profile) -> Cells:
     filled, present = _without(text, empty)
     days = _days(filled, profile.units)
     cells = Cells(pa.nulls(0))
@@ -218,7 +196,7 @@ def _dates(column: Column, text: pa.Array, empty: Rows, profile: Profile) -> Cel
     place = (lambda r: r) if present is None else (lambda r: present[r])
     if not valid.all():
         cells.fault("FIELD-DATE", place(np.flatnonzero(~valid)))
-    low, high = ((d - date(1970, 1, 1)).days for d in DATE_BAND)
+    low, high = ((d - _EPOCH).days for d in DATE_BAND)
     outside = valid & ((days < low) | (days > high))
     if outside.any():
         cells.fault("FIELD-BAND", place(np.flatnonzero(outside)), band=f"{DATE_BAND[0]} 至 {DATE_BAND[1]}")
@@ -232,56 +210,62 @@ def _dates(column: Column, text: pa.Array, empty: Rows, profile: Profile) -> Cel
     return cells
 
 
-def _days(text: pa.Array, units: Units) -> NDArray[np.int32]:
+def _days(text: Spans, units: Units) -> NDArray[np.int32]:
     """Days since 1970 of each date, `_BAD_DAY` where it is none."""
     width = 8 if units.date == "YYYYMMDD" else 10
     if width == 10:
-        try:
+        with suppress(pa.ArrowInvalid):
             # Arrow reads exactly YYYY-MM-DD, and only days that exist.
-            return text.cast(pa.date32()).cast(pa.int32()).to_numpy()  # type: ignore[no-any-return]
-        except pa.ArrowInvalid:
-            pass
-    offsets, data = string_buffers(text)
-    rows = len(text)
-    result = np.full(rows, _BAD_DAY, np.int32)
-    if not rows:
-        return result
-    lengths = np.diff(offsets)
-    at: Rows | None = None
-    if int(lengths.min()) == width == int(lengths.max()):
-        block = data[offsets[0] : offsets[-1]].reshape(rows, width)
-    else:
+            return text.array().cast(pa.date32()).cast(pa.int32()).to_numpy()  # type: ignore[no-any-return]
+    lengths = text.lengths
+    if bool((lengths != width).any()):
+        result = np.full(len(text), _BAD_DAY, np.int32)
         at = np.flatnonzero(lengths == width)
-        if not len(at):
-            return result
-        block = data[offsets[at][:, None] + np.arange(width)]
-    dashed = np.ones(len(block), np.bool_)
+        if len(at):
+            result[at] = _days(text.take(at), units)
+        return result
+    if not len(text):
+        return np.zeros(0, np.int32)
+    if width == 8:
+        number, good = eight_digits(words_at(text.data, text.begin))
+    else:
+        number, good = _dashed(words_at(text.data, text.begin), words_at(text.data, text.begin + 2))
+    days = np.where(good, days_of(number.view(np.int64)), _BAD_DAY)
     if width == 10:
-        dashed = (block[:, 4] == ord("-")) & (block[:, 7] == ord("-"))
-        block = block[:, (0, 1, 2, 3, 5, 6, 8, 9)]
-    number, digits = eight_digits(np.ascontiguousarray(block).view(np.uint64).reshape(-1))
-    found = np.where(digits & dashed, days_of(number.astype(np.int64)), _BAD_DAY)
-    if at is None:
-        return found
-    result[at] = found
-    return result
+        # Days of other centuries exist; they are not plausible, which is another fault.
+        for row in np.flatnonzero(good & (days == _BAD_DAY)).tolist():
+            with suppress(ValueError):
+                days[row] = (date.fromisoformat(text.text(row)) - _EPOCH).days
+    return days
 
 
-def eight_digits(words: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    """Eight ASCII digits per 64-bit little-endian word as a number, and whether all eight bytes are digits."""
+def _dashed(first: Words, last: Words) -> tuple[Words, NDArray[np.bool_]]:
+    """Number of YYYY-MM-DD from its first and its last eight bytes, and whether it is written so."""
     u = np.uint64
-    digits = ((words & u(0xF0F0F0F0F0F0F0F0)) == u(0x3030303030303030)) & (
-        ((words + u(0x0606060606060606)) & u(0xF0F0F0F0F0F0F0F0)) == u(0x3030303030303030)
-    )
-    with np.errstate(over="ignore"):
-        low = words & u(0x0F0F0F0F0F0F0F0F)
-        low = ((low * u(2561)) >> u(8)) & u(0x00FF00FF00FF00FF)
-        low = ((low * u(6553601)) >> u(16)) & u(0x0000FFFF0000FFFF)
-        low = (low * u(42949672960001)) >> u(32)
-    return low, digits
+    digits = (first & u(0x00000000FFFFFFFF)) | ((last >> u(24) & u(0xFFFF)) << u(32)) | ((last >> u(48)) << u(48))
+    number, good = eight_digits(digits)
+    return number, good & ((last & u(0x0000FF0000FF0000)) == u(0x00002D00002D0000))
 
 
-def _codes(column: Column, text: pa.Array, empty: Rows, profile: Profile) -> Cells:
+def _by_value(text: Spans, parse_values: Callable[[pa.Array], Cells]) -> Cells:
+    """Parse each distinct value once and spread the result over the rows, when there are few of them."""
+    array = text.array()
+    if len(text) < _FEW:
+        return parse_values(array)
+    encoded = array.dictionary_encode()
+    if len(encoded.dictionary) * 4 > len(text):
+        return parse_values(array)
+    values, indices = encoded.dictionary, encoded.indices.to_numpy()
+    inner = parse_values(values)
+    cells = Cells(inner.values.take(encoded.indices))
+    for code, at, words in inner.faults:
+        flags = np.zeros(len(values), np.bool_)
+        flags[at] = True
+        cells.fault(code, np.flatnonzero(flags[indices]), **words)
+    return cells
+
+
+def _codes(column: Column, text: Spans, empty: Rows, profile: Profile) -> Cells:
     mapped = profile.codes.get(column.code)
     listed = CODE_LISTS.get(column.code, {})
 
@@ -308,15 +292,19 @@ _NAME = re.compile(
 _CJK = re.compile("[\u4e00-\u9fff]")
 
 
-def _texts(column: Column, text: pa.Array, empty: Rows, profile: Profile) -> Cells:
+def _texts(column: Column, spans: Spans, empty: Rows, profile: Profile) -> Cells:
+    text = spans.array()
+    cells = Cells(text if not len(empty) else pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text))
+    limit = min(column.length or profile.limits.field_chars, profile.limits.field_chars)
     offsets, data = string_buffers(text)
     lengths = np.diff(offsets)
     used = data[offsets[0] : offsets[-1]]
-    cells = Cells(text if not len(empty) else pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text))
-    limit = min(column.length or profile.limits.field_chars, profile.limits.field_chars)
     if not len(used):
         return cells
-    if int(used.max()) < 128:
+    if spans.plain:
+        if int(lengths.max()) > limit:
+            cells.fault("TEXT-LONG", np.flatnonzero(lengths > limit), limit=limit)
+    elif int(used.max()) < 128:
         if int(lengths.max()) > limit:
             cells.fault("TEXT-LONG", np.flatnonzero(lengths > limit), limit=limit)
         if int(used.min()) < 32 or bool((used == 127).any()):
@@ -384,6 +372,6 @@ def _each(cells: Cells, text: pa.Array, code: str, ok: Callable[[str], bool]) ->
         cells.fault(code, np.flatnonzero(flags[encoded.indices.to_numpy()]))
 
 
-_PARSERS: dict[str, Callable[[Column, pa.Array, Rows, Profile], Cells]] = {
+_PARSERS: dict[str, Callable[[Column, Spans, Rows, Profile], Cells]] = {
     "text": _texts, "code": _codes, "fen": _amounts, "ppm": _rates, "date": _dates, "int": _integers,
 }

@@ -8,10 +8,10 @@ from datetime import date
 from typing import Protocol
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from subsidy.intake.profile import Mode, Profile, TableSpec
+from subsidy.money import Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Block:
     """Rows of one table: text columns by dictionary code without nulls ("" is empty), the first line of each row, its raw bytes on
     demand, and the rows that could not be cut."""
 
-    columns: dict[str, pa.Array]
+    columns: dict[str, Spans]
     rows: int
     line_nos: NDArray[np.int64]
     raw: Callable[[int], bytes]

@@ -123,7 +123,7 @@ def _algorithms(profile: Profile | None) -> set[str]:
 
 def _digests(path: Path, algorithms: set[str]) -> dict[str, str]:
     sha = hashlib.sha256()
-    sm3 = hashes.Hash(hashes.SM3()) if "sm3" in algorithms else None
+    sm3 = _sm3() if "sm3" in algorithms else None
     # One small buffer: the second digest finds the bytes in the processor's cache.
     buffer = memoryview(bytearray(_CHUNK))
     with path.open("rb", buffering=0) as handle:
@@ -133,8 +133,28 @@ def _digests(path: Path, algorithms: set[str]) -> dict[str, str]:
                 sm3.update(buffer[:count])
     found = {"sha256": sha.hexdigest()}
     if sm3 is not None:
-        found["sm3"] = sm3.finalize().hex()
+        found["sm3"] = sm3.hexdigest()
     return found
+
+
+class _Sm3:
+    """SM3 of ``cryptography``, which other threads wait for, with the face of `hashlib`."""
+
+    def __init__(self) -> None:
+        self._hash = hashes.Hash(hashes.SM3())
+        self.update = self._hash.update
+
+    def hexdigest(self) -> str:
+        """The digest so far; nothing may follow."""
+        return self._hash.finalize().hex()
+
+
+def _sm3() -> Any:
+    """SM3, by Python's own OpenSSL where it knows it: that one works beside other threads."""
+    try:
+        return hashlib.new("sm3")
+    except ValueError:
+        return _Sm3()
 
 
 @dataclass

@@ -176,7 +176,7 @@ def shown(block: Block, column: Column | None, row: int) -> str:
     """The cell as a finding may show it: masked where personal. "" for a row as a whole."""
     if column is None or column.code not in block.columns:
         return ""
-    return mask(column.personal, block.columns[column.code][row].as_py())
+    return mask(column.personal, block.columns[column.code].text(row))
 
 
 def _key(table: FactTable, typed: dict[str, pa.Array], row: int) -> tuple[str, ...] | None:

@@ -19,11 +19,13 @@ from subsidy.money.rates import (
     ppm_from_percent,
     ppm_from_permille_month,
 )
+from subsidy.money.spans import Spans
 
 __all__ = [
     "RATE_UNITS",
     "Parsed",
     "RateUnit",
+    "Spans",
     "fits",
     "format_percent",
     "format_yuan",

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from subsidy.money.digits import read_digits
+from subsidy.money.digits import POWERS, read_digits
+from subsidy.money.spans import Spans
 
 _YUAN = re.compile(r"(-?)(0|[1-9][0-9]{0,15})(?:\.([0-9]{1,2}))?")
 
@@ -46,19 +47,19 @@ def format_yuan(fen: int) -> str:
     return f"{'-' if fen < 0 else ''}{whole}.{part:02d}"
 
 
-def parse_yuan_column(column: pa.Array | pa.ChunkedArray) -> Parsed:
+def parse_yuan_column(column: pa.Array | pa.ChunkedArray | Spans) -> Parsed:
     """`parse_yuan` of a whole text column."""
     read = read_digits(column)
     if len(read.valid) and read.valid.all() and int(read.decimals.min()) == 2 == int(read.decimals.max()):
         return Parsed(read.unscaled, read.valid)
     valid = read.valid & (read.decimals <= 2)
-    scale = np.array([100, 10, 1], np.int64)[np.where(valid, read.decimals, 2)]
+    scale = POWERS[np.where(valid, 2 - read.decimals, 0)]
     # 18 digits without decimals would be more than N(18,2) holds, and could leave 64 bits.
     valid &= (scale == 1) | (np.abs(read.unscaled) <= MAX_FEN // scale)
     return Parsed(np.where(valid, read.unscaled, 0) * scale, valid)
 
 
-def parse_fen_column(column: pa.Array | pa.ChunkedArray, *, padded: bool = False) -> Parsed:
+def parse_fen_column(column: pa.Array | pa.ChunkedArray | Spans, *, padded: bool = False) -> Parsed:
     """A text column of whole fen. `padded`: leading zeros are allowed, as in fixed-width files."""
     read = read_digits(column, padded=padded, point=False)
     return Parsed(read.unscaled, read.valid)

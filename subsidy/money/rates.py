@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from subsidy.money.amounts import Parsed
-from subsidy.money.digits import Digits, read_digits
+from subsidy.money.digits import POWERS, Digits, read_digits
 from subsidy.money.exact import muldiv_round
+from subsidy.money.spans import Spans
 
 RateUnit = Literal["fraction", "percent", "permille_month"]
 
@@ -50,7 +51,7 @@ def parse_rate(text: str, unit: RateUnit) -> int:
     return int(parsed.values[0])
 
 
-def parse_rate_column(column: pa.Array | pa.ChunkedArray, unit: RateUnit) -> Parsed:
+def parse_rate_column(column: pa.Array | pa.ChunkedArray | Spans, unit: RateUnit) -> Parsed:
     """`parse_rate` of a whole text column: ppm int64 and which rows are valid."""
     read = read_digits(column)
     return _from_month(read) if unit == "permille_month" else _from_year(read, _PLACES[unit])
@@ -59,8 +60,7 @@ def parse_rate_column(column: pa.Array | pa.ChunkedArray, unit: RateUnit) -> Par
 def _from_year(read: Digits, places: int) -> Parsed:
     finer = np.clip(read.decimals - places, 0, 18)
     coarser = np.clip(places - read.decimals, 0, 18)
-    divisor = 10**finer
-    factor = 10**coarser
+    divisor, factor = POWERS[finer], POWERS[coarser]
     valid = read.valid & (read.unscaled % divisor == 0) & (np.abs(read.unscaled) <= (2**62) // factor)
     return Parsed(np.where(valid, read.unscaled, 0) * factor // divisor, valid)
 
@@ -68,7 +68,7 @@ def _from_year(read: Digits, places: int) -> Parsed:
 def _from_month(read: Digits) -> Parsed:
     valid = read.valid & (read.decimals >= _LEAST_DECIMALS)
     unscaled = np.where(valid, read.unscaled, 0)
-    scale = 10 ** np.where(valid, read.decimals, 0)
+    scale = POWERS[np.where(valid, read.decimals, 0)]
     ppm = muldiv_round((unscaled, _PPM_PER_PERMILLE_MONTH), (scale,))
     back = muldiv_round((ppm, scale), (_PPM_PER_PERMILLE_MONTH,))
     valid &= back == unscaled

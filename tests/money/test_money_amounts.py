@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from subsidy.money import format_yuan, format_yuan_column, parse_fen_column, parse_yuan, parse_yuan_column
+from subsidy.money import Spans, format_yuan, format_yuan_column, parse_fen_column, parse_yuan, parse_yuan_column
+from subsidy.money.digits import read_digits
 
 GOOD = {
     "0": 0, "0.00": 0, "0.5": 50, "0.05": 5, "1234.50": 123450, "-0.05": -5, "-3": -300, "9999999999999999.99": 999_999_999_999_999_999,
@@ -121,3 +122,27 @@ def test_one_odd_row_among_uniform_ones_is_found(good: list[str], odd: list[str]
             assert (value, ok) == (parse_yuan(text), True)
         except ValueError:
             assert (value, ok) == (0, False)
+
+
+NUMBER = st.one_of(
+    st.integers(0, 10**20).map(str), st.integers(-(10**17), 10**17).map(lambda n: f"{n:017d}"), st.decimals(0, 10**15, places=7).map(str),
+    st.text("0123456789.-/:x", max_size=18), UNIFORM,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(NUMBER, min_size=1, max_size=8), st.text("-.0x,", max_size=20), st.booleans(), st.booleans())
+def test_numbers_read_by_words_are_those_read_place_by_place(texts: list[str], between: str, padded: bool, point: bool) -> None:
+    # The same texts apart, with anything between them, and each by itself.
+    joined = between.join(texts).encode()
+    ends = np.cumsum([len(t) + len(between) for t in texts]) - len(between)
+    spans = Spans(np.frombuffer(joined, np.uint8), ends - [len(t) for t in texts], ends)
+    assert spans.array().to_pylist() == texts and spans.packed().array().to_pylist() == texts
+    read = read_digits(spans, padded=padded, point=point)
+    for i, text in enumerate(texts):
+        pattern = r"-?" + (r"[0-9]+" if padded else r"(0|[1-9][0-9]*)") + (r"(\.[0-9]+)?" if point else "")
+        digits = re.sub("[^0-9]", "", text)
+        valid = re.fullmatch(pattern, text) is not None and len(digits) <= 18 and not (text[0] == "-" and int(digits) == 0)
+        number = int(digits) * (-1 if text[0] == "-" else 1) if valid else 0
+        decimals = len(text.partition(".")[2]) if valid else 0
+        assert (read.unscaled[i], read.decimals[i], read.valid[i]) == (number, decimals, valid), text

@@ -17,6 +17,7 @@ from subsidy.intake.dialects.cut import cut, read_csv
 from subsidy.intake.dialects.lines import decode
 from subsidy.intake.faults import refuse
 from subsidy.intake.profile import Profile, TableSpec
+from subsidy.money import Spans
 
 
 def match_columns(names: list[str], spec: TableSpec) -> list[str]:
@@ -99,7 +100,7 @@ class CsvChunk:
         except pa.ArrowInvalid:
             raws = [raw(int(a), int(b)) for a, b in pairwise(spans)]
             return self._record_by_record(utf8, starts, ends, numbers, raws, wanted)
-        columns = {n: table[n].combine_chunks() if table[n].num_chunks != 1 else table[n].chunk(0) for n in wanted}
+        columns = {n: Spans.of(table[n]) for n in wanted}
         return Block(columns, table.num_rows, numbers, lambda row: raw(int(spans[row]), int(spans[row + 1])))
 
     def _record_by_record(
@@ -118,7 +119,7 @@ class CsvChunk:
             else:
                 broken.append(Broken(int(numbers[i]), raws[i], "ROW-FIELDS"))
         columns = {
-            name: pa.array([row[at] for row in rows], pa.string()) for at, name in enumerate(self.names) if name in wanted
+            name: Spans.of(pa.array([row[at] for row in rows], pa.string())) for at, name in enumerate(self.names) if name in wanted
         }
         return Block(columns, len(rows), numbers[kept], lambda row: raws[kept[row]], broken)
 

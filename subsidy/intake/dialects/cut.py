@@ -11,6 +11,7 @@ import pyarrow.csv as pacsv
 from subsidy.intake.delivery import Block, Broken
 from subsidy.intake.dialects.lines import lines_of
 from subsidy.intake.profile import TableSpec
+from subsidy.money import Spans
 
 SEP = "\x1f"
 #: pyarrow parses pieces of this size: they stay in the processor's cache. Above the limit of a line.
@@ -56,6 +57,16 @@ def cut(
     if b"\r" in utf8:
         utf8 = utf8.replace(b"\r\n", b"\n")
     surplus = names[-1] == _SURPLUS
+    sep = separator.encode()
+    if len(sep) > 1:
+        if verify is not None:
+            verify(original)
+        block = _by_first_byte(utf8, original, first_line, names, wanted, sep)
+        if block is not None:
+            return block
+        # pyarrow takes one byte. A unit separator in the file itself makes the line strange and is refused there.
+        utf8 = utf8.replace(SEP.encode(), b"\x1e").replace(sep, SEP.encode())
+        separator = SEP
     if not _strange(utf8, separator):
         try:
             table = read_csv(utf8, names, [*wanted, _SURPLUS] if surplus else wanted, separator, verify=verify is not None)
@@ -80,22 +91,47 @@ def _strange(utf8: bytes, separator: str) -> bool:
     return int(np.count_nonzero(data < 32)) != allowed
 
 
+def _by_first_byte(utf8: bytes, original: bytes, first_line: int, names: list[str], wanted: list[str], sep: bytes) -> Block | None:
+    """Cut at the first byte of a longer separator where that byte stands for nothing else in the block: then every field but a line's
+    first begins with the rest of the separator, and needs no more than to be read from behind it."""
+    data = np.frombuffer(utf8, np.uint8)
+    if min(sep) < 32 or max(sep) > 126 or sep[0] in sep[1:] or len(data) < len(sep) or _strange(utf8, chr(sep[0])):
+        return None
+    whole = len(data) - len(sep) + 1
+    first = data == sep[0]
+    found = first[:whole].copy()
+    for i, byte in enumerate(sep[1:], 1):
+        found &= data[i : i + whole] == byte
+    if np.count_nonzero(found) != np.count_nonzero(first):
+        return None
+    surplus = names[-1] == _SURPLUS
+    try:
+        table = read_csv(utf8, names, [*wanted, _SURPLUS] if surplus else wanted, chr(sep[0]))
+    except pa.ArrowInvalid:
+        return None
+    texts = {name: Spans.of(table[name]) for name in table.column_names}
+    for name in texts:
+        if name != names[0]:
+            texts[name] = Spans(texts[name].data, texts[name].begin + (len(sep) - 1), texts[name].end)
+    # pyarrow makes a row of empty fields of an empty line: there is no separator to read over.
+    if any(int(texts[name].lengths.min(initial=0)) < 0 for name in texts if name != names[0]):
+        return None
+    if surplus and bool(texts[_SURPLUS].lengths.any()):
+        return None
+    numbers = np.arange(first_line, first_line + table.num_rows)
+    return Block({name: texts[name] for name in wanted}, table.num_rows, numbers, _Raw(original, first_line, numbers))
+
+
 def _block(table: pa.Table, wanted: list[str], original: bytes, first_line: int, line_nos: np.ndarray | None = None) -> Block:
     if _SURPLUS in table.column_names and _longest(table[_SURPLUS]):
         raise pa.ArrowInvalid("text after the last separator")
-    columns = {name: _one(table[name]) for name in wanted}
+    columns = {name: Spans.of(table[name]) for name in wanted}
     numbers = np.arange(first_line, first_line + table.num_rows) if line_nos is None else line_nos
     return Block(columns, table.num_rows, numbers, _Raw(original, first_line, numbers))
 
 
 def _longest(column: pa.ChunkedArray) -> bool:
     return any(len(v) for chunk in column.chunks for v in chunk.unique().to_pylist())
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.string())
 
 
 class _Raw:

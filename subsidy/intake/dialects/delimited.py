@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from subsidy.intake.delivery import Block
-from subsidy.intake.dialects.cut import SEP, column_names, cut
+from subsidy.intake.dialects.cut import column_names, cut
 from subsidy.intake.dialects.lines import decode
 from subsidy.intake.profile import Profile, TableSpec
 
@@ -24,13 +24,7 @@ class DelimitedChunk:
         utf8 = decode(self.data, self.profile, self.first_line)
         names = column_names(self.spec, self.profile.separator_after_last)
         wanted = [c.column.code for c in self.spec.columns if c.column is not None]
-        separator = self.profile.separator
-        if len(separator.encode()) > 1:
-            # pyarrow takes one byte. A unit separator in the file itself makes the line strange and is refused there.
-            marked = utf8.replace(SEP.encode(), b"\x1e")
-            utf8 = marked.replace(separator.encode(), SEP.encode())
-            separator = SEP
-        return cut(utf8, self.data, self.first_line, names, wanted, separator)
+        return cut(utf8, self.data, self.first_line, names, wanted, self.profile.separator)
 
 
 def split_line(line: str, profile: Profile) -> list[str]:

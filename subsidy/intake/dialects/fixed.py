@@ -13,6 +13,7 @@ from subsidy.intake.delivery import Block, Broken
 from subsidy.intake.dialects.lines import lines_of, standard
 from subsidy.intake.faults import refuse
 from subsidy.intake.profile import CODECS, Part, Profile, TableSpec
+from subsidy.money import Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class FixedChunk:
         rows = len(data) // (width + 1)
         matrix = np.frombuffer(data, np.uint8).reshape(rows, width + 1)
         line_nos = np.arange(self.first_line, self.first_line + rows) if numbers is None else numbers
-        columns: dict[str, pa.Array] = {}
+        columns: dict[str, Spans] = {}
         cells: list[tuple[str, int, str]] = []
         at = 0
         for c in self.spec.columns:
@@ -71,30 +72,39 @@ def _decode_line(line: bytes, profile: Profile, line_no: int) -> str:
         ) from None
 
 
-def _column(cells: NDArray[np.uint8], codec: str) -> tuple[pa.Array, list[int]]:
+def _column(cells: NDArray[np.uint8], codec: str) -> tuple[Spans, list[int]]:
     """The column without its padding, and the rows whose cell is not whole characters (their value is empty)."""
-    rows = len(cells)
-    used = np.flatnonzero((cells != ord(" ")).any(axis=0))
+    rows, width = cells.shape
+    cells = np.ascontiguousarray(cells)
+    if not rows or int(cells.max()) < 128:
+        return _ascii_column(cells), []
+    used = np.flatnonzero(np.bitwise_or.reduce(cells ^ np.uint8(ord(" ")), axis=0))
     width = int(used[-1]) + 1 if len(used) else 1
     # A line feed after each cell: a character that the cut splits cannot swallow it, so it fails to decode.
     flat = np.full((rows, width + 1), 10, np.uint8)
     flat[:, :width] = cells[:, :width]
-    data = flat.tobytes()
-    if not data.isascii():
-        try:
-            text = standard(data.decode(codec))
-        except UnicodeDecodeError:
-            return _cell_by_cell(cells, codec)
-        data = text.encode("utf-8")
+    try:
+        data = standard(flat.tobytes().decode(codec)).encode("utf-8")
+    except UnicodeDecodeError:
+        return _cell_by_cell(cells, codec)
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10)
     if len(ends) != rows:
         return _cell_by_cell(cells, codec)
     offsets = np.zeros(rows + 1, np.int32)
     offsets[1:] = ends + 1
-    return pc.ascii_trim(pa.Array.from_buffers(pa.string(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(data)]), " \n"), []
+    return Spans.of(pc.ascii_trim(pa.Array.from_buffers(pa.string(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(data)]), " \n")), []
 
 
-def _cell_by_cell(cells: NDArray[np.uint8], codec: str) -> tuple[pa.Array, list[int]]:
+def _ascii_column(cells: NDArray[np.uint8]) -> Spans:
+    rows, width = cells.shape
+    data, places = cells.reshape(-1), np.arange(0, rows * width + 1, width)
+    if bool((cells[:, 0] != ord(" ")).all() and (cells[:, -1] != ord(" ")).all()):
+        return Spans(data, places[:-1], places[1:])
+    padded = pa.Array.from_buffers(pa.string(), rows, [None, pa.py_buffer(places.astype(np.int32)), pa.py_buffer(data)])
+    return Spans.of(pc.ascii_trim(padded, " "))
+
+
+def _cell_by_cell(cells: NDArray[np.uint8], codec: str) -> tuple[Spans, list[int]]:
     split: list[int] = []
     values: list[str] = []
     for i, cell in enumerate(cells):
@@ -103,7 +113,7 @@ def _cell_by_cell(cells: NDArray[np.uint8], codec: str) -> tuple[pa.Array, list[
         except UnicodeDecodeError:
             values.append("")
             split.append(i)
-    return pa.array(values, pa.string()), split
+    return Spans.of(pa.array(values, pa.string())), split
 
 
 def split_parts(line: bytes, parts: tuple[Part, ...], repeat: int = 1) -> list[bytes]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from subsidy.intake.delivery import Block, Broken
 from subsidy.intake.dialects.lines import decode, lines_of
 from subsidy.intake.profile import Profile, TableSpec
+from subsidy.money import Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class JsonChunk:
             for name, code in wanted:
                 columns[code].append(values[name])
         line_nos = np.array(numbers, np.int64)
-        arrays = {code: pa.array(values, pa.string()) for code, values in columns.items()}
+        arrays = {code: Spans.of(pa.array(values, pa.string())) for code, values in columns.items()}
         return Block(arrays, len(numbers), line_nos, lambda row: raw[int(line_nos[row]) - self.first_line], broken)
 
 

@@ -10,7 +10,7 @@ from subsidy.intake.dialects.csvfile import CsvChunk, match_columns, read_names
 from subsidy.intake.dialects.delimited import DelimitedChunk, split_line
 from subsidy.intake.dialects.fixed import FixedChunk, split_parts
 from subsidy.intake.dialects.jsonl import JsonChunk
-from subsidy.intake.dialects.lines import Lines, decode
+from subsidy.intake.dialects.lines import Lines, decode, occurs
 from subsidy.intake.faults import refuse
 from subsidy.intake.identity import read_count
 from subsidy.intake.profile import Part, Profile, TableSpec
@@ -45,7 +45,7 @@ def rows(lines: Lines, profile: Profile, spec: TableSpec, control: Control) -> I
     counted = 0
     for first_line, data, feeds in lines.blocks(bool(profile.trailer)):
         for mark, code in marks:
-            if mark and (data.startswith(mark) or b"\n" + mark in data):
+            if mark and (data.startswith(mark) or occurs(data, b"\n" + mark)):
                 raise refuse(code, table=spec.table.code)
         counted += feeds
         if counted > profile.limits.rows:

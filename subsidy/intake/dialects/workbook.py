@@ -21,6 +21,7 @@ from subsidy.intake.dialects.csvfile import match_columns
 from subsidy.intake.faults import refuse
 from subsidy.intake.identity import read_count, read_identity, read_mode
 from subsidy.intake.profile import Profile, TableSpec
+from subsidy.money import Spans
 
 _COVER_KEYS = {"中心编号": "centre", "业务日期": "date", "批次号": "sequence"}
 _PIECE = 1 << 20
@@ -185,18 +186,18 @@ def _rows(book: Any, spec: TableSpec, profile: Profile) -> Iterator[SheetChunk]:
         raise refuse("FILE-COLUMNS", table=spec.table.code, where="列名以外的列有内容")
     body = cells[1:]
     del cells
-    columns: dict[str, pa.Array] = {}
+    columns: dict[str, Spans] = {}
     faulty: list[tuple[str, int, str]] = []
     for at, code in enumerate(codes):
         if code.startswith("\x1e"):
             continue
         values = [row[at] for row in body]
         try:
-            columns[code] = pa.array(values, pa.string())
+            columns[code] = Spans.of(pa.array(values, pa.string()))
         except (pa.ArrowTypeError, pa.ArrowInvalid):
             texts = [_cell(v, profile, code, spec) for v in values]
             faulty += [("ROW-CELL", i, code) for i, text in enumerate(texts) if text is None]
-            columns[code] = pa.array([text or "" for text in texts], pa.string())
+            columns[code] = Spans.of(pa.array([text or "" for text in texts], pa.string()))
 
     def raw(row: int) -> bytes:
         cells = {name: body[row][i] for i, name in enumerate(head)}

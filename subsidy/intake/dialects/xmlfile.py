@@ -14,17 +14,18 @@ from xml.parsers import expat
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from subsidy.intake.delivery import Block, Broken, Control
-from subsidy.intake.dialects.cut import SEP, column_names, read_csv
 from subsidy.intake.dialects.lines import BLOCK_BYTES, BOM, decode
 from subsidy.intake.faults import refuse
 from subsidy.intake.identity import read_count
 from subsidy.intake.profile import Profile, TableSpec
+from subsidy.money import Spans
+from subsidy.money.spans import words_at
 
 _HEAD_BYTES = 1 << 16
-#: One control character per place between two fields; XML itself allows none of them.
-_MARKS = bytes(c for c in range(1, 31) if c not in (9, 10, 13))
 
 
 class XmlReader:
@@ -61,11 +62,11 @@ class XmlReader:
                 raise refuse("FILE-LINE-LONG", line_no=self._line_no, limit=limits.line_bytes)
             chunk, self._rest = block[:cut], block[cut:]
             if chunk:
-                counted += chunk.count(closing)
+                counted += _count(chunk, closing)
                 if counted > limits.rows:
                     raise refuse("FILE-ROWS-LIMIT", table=spec.table.code, limit=limits.rows)
                 yield XmlChunk(self._profile, spec, self._line_no, chunk)
-                self._line_no += chunk.count(b"\n")
+                self._line_no += _count(chunk, b"\n")
             if not data:
                 break
         totals = _Tail(self._profile, self._line_no).read(self._rest)
@@ -96,40 +97,33 @@ class XmlChunk:
     def _usual(self, utf8: bytes) -> Block | None:
         """The chunk by columns when each row is one line of all fields in the declared order; None when any is not."""
         assert self.profile.xml is not None
-        row = self.profile.xml.row
-        names = [c.name for c in self.spec.columns]
+        row, names = self.profile.xml.row, [c.name for c in self.spec.columns]
         first, rest = utf8[: len(utf8) - len(utf8.lstrip())], utf8.strip()
-        if len(names) - 1 > len(_MARKS) or b"]]>" in utf8 or b"&#" in utf8 or first.strip(b"\n"):
+        if not rest or first.strip(b"\n") or utf8[len(first) + len(rest) :].strip(b"\n"):
             return None
         data = np.frombuffer(rest, np.uint8)
         feeds = int(np.count_nonzero(data == 10))
         if int(np.count_nonzero(data < 32)) != feeds:
             return None
-        text = rest.replace(f"</{names[-1]}></{row}>\n<{row}><{names[0]}>".encode(), b"\n")
-        for mark, before, after in zip(_MARKS, names, names[1:], strict=False):
-            text = text.replace(f"</{before}><{after}>".encode(), bytes((mark,)))
-        begin, end = f"<{row}><{names[0]}>".encode(), f"</{names[-1]}></{row}>".encode()
-        if not (text.startswith(begin) and text.endswith(end)):
+        tags = [f"<{row}>", *(tag for name in names for tag in (f"<{name}>", f"</{name}>")), f"</{row}>"]
+        found = _tags(data, [tag.encode() for tag in tags])
+        # A line feed behind each row but the last, and as many of them in all: so none elsewhere.
+        if found is None or len(found[0][0]) != feeds + 1:
             return None
-        text = text[len(begin) : len(text) - len(end)] + b"\n"
-        if b"<" in text:
-            return None
-        marks = np.frombuffer(text, np.uint8)
-        marks = marks[marks < 32]
-        # Every row shows every mark once, in order: so no tag stood anywhere else.
-        line = np.frombuffer(_MARKS[: len(names) - 1] + b"\n", np.uint8)
-        if len(marks) != (feeds + 1) * len(line) or not (marks.reshape(-1, len(line)) == line).all():
-            return None
-        if b"&" in text:
-            for entity, char in ((b"&lt;", b"<"), (b"&gt;", b">"), (b"&quot;", b'"'), (b"&apos;", b"'")):
-                text = text.replace(entity, char)
-            if text.count(b"&") != text.count(b"&amp;"):
-                return None
-            text = text.replace(b"&amp;", b"&")
-        text = text.translate(bytes.maketrans(_MARKS, SEP.encode() * len(_MARKS)))
-        wanted = [c.column.code for c in self.spec.columns if c.column is not None]
-        table = read_csv(text, column_names(self.spec, False), wanted, SEP)
-        columns = {name: pa.concat_arrays(table[name].chunks) if table[name].num_chunks != 1 else table[name].chunk(0) for name in wanted}
+        starts, ends = found
+        ascii_only, entities = int(data.max()) < 127, b"&" in rest
+        if not ascii_only and (b"\xef\xbf\xbe" in rest or b"\xef\xbf\xbf" in rest):
+            return None  # no characters of XML
+        columns = {}
+        for i, c in enumerate(self.spec.columns):
+            texts = Spans(data, ends[1 + 2 * i] + 1, starts[2 + 2 * i], ascii_only and not entities)
+            if entities:
+                unescaped = _unescaped(texts.array())
+                if unescaped is None:
+                    return None
+                texts = Spans.of(unescaped)
+            if c.column is not None:
+                columns[c.column.code] = texts.packed()
         start = self.first_line + first.count(b"\n")
         lines: list[bytes] = []
 
@@ -138,7 +132,45 @@ class XmlChunk:
                 lines.extend(rest.split(b"\n"))
             return lines[i]
 
-        return Block(columns, table.num_rows, np.arange(start, start + table.num_rows), raw)
+        return Block(columns, feeds + 1, np.arange(start, start + feeds + 1), raw)
+
+
+def _tags(data: NDArray[np.uint8], tags: list[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Where each of the row's `tags` starts and where it ends (its last byte), by tag and row; None unless `data` is rows of exactly these
+    tags, with text only inside fields and one line feed between rows."""
+    opened, closed = np.flatnonzero(data == ord("<")), np.flatnonzero(data == ord(">"))
+    if not len(opened) or len(opened) != len(closed) or len(opened) % len(tags):
+        return None
+    starts, ends = opened.reshape(-1, len(tags)), closed.reshape(-1, len(tags))
+    lengths = np.array([len(tag) for tag in tags])
+    if bool((ends - starts != lengths - 1).any()):
+        return None
+    longest = -(-int(lengths.max()) // 8) * 8
+    wanted = np.array([list(tag.ljust(longest, b"\0")) for tag in tags], np.uint8).view("<u8")
+    masks = np.array([list((b"\xff" * len(tag)).ljust(longest, b"\0")) for tag in tags], np.uint8).view("<u8")
+    padded = np.append(data, np.zeros(longest, np.uint8))
+    for i in range(longest // 8):
+        if bool(((words_at(padded, starts + 8 * i) & masks[:, i]) != wanted[:, i]).any()):
+            return None
+    # Nothing between two tags, except inside a field.
+    if bool((ends[:, :-1:2] + 1 != starts[:, 1::2]).any()):
+        return None
+    if starts[0, 0] != 0 or ends[-1, -1] != len(data) - 1:
+        return None
+    if bool((ends[:-1, -1] + 2 != starts[1:, 0]).any()) or bool((data[ends[:-1, -1] + 1] != 10).any()):
+        return None
+    return np.ascontiguousarray(starts.T), np.ascontiguousarray(ends.T)
+
+
+def _unescaped(texts: pa.Array) -> pa.Array | None:
+    """`texts` with the five entities of XML itself replaced; None when there is another, or a character by its number."""
+    if not pc.any(pc.match_substring(texts, "&")).as_py():
+        return texts
+    for entity, char in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'")):
+        texts = pc.replace_substring(texts, entity, char)
+    if pc.sum(pc.count_substring(texts, "&")).as_py() != pc.sum(pc.count_substring(texts, "&amp;")).as_py():
+        return None
+    return pc.replace_substring(texts, "&amp;", "&")
 
 
 class _Parser:
@@ -271,7 +303,7 @@ class _Rows(_Parser):
         self._data = chunk
         self._parse(f"<{self._form.root}>".encode() + chunk + f"</{self._form.root}>".encode(), True)
         used = [(c.name, c.column.code) for c in self._spec.columns if c.column is not None]
-        columns = {code: pa.array([row[name] for _, row, _ in self._rows], pa.string()) for name, code in used}
+        columns = {code: Spans.of(pa.array([row[name] for _, row, _ in self._rows], pa.string())) for name, code in used}
         raws = [raw for _, _, raw in self._rows]
         lines = np.array([line for line, _, _ in self._rows], np.int64)
         return Block(columns, len(raws), lines, lambda i: raws[i], self._broken)
@@ -306,6 +338,16 @@ class _Rows(_Parser):
             else:
                 self._rows.append((self._start_line, self._row, raw))
         self._depth -= 1
+
+
+def _count(data: bytes, part: bytes) -> int:
+    """`data.count(part)` beside other threads; no two occurrences of `part` overlap."""
+    buffer = np.frombuffer(data, np.uint8)
+    whole = max(0, len(data) - len(part) + 1)
+    found = buffer[:whole] == part[0]
+    for i, byte in enumerate(part[1:], 1):
+        found &= buffer[i : whole + i] == byte
+    return int(np.count_nonzero(found))
 
 
 def _unsafe(*_: object) -> None:
