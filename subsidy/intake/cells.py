@@ -95,7 +95,12 @@ def _same(text: Spans) -> bool:
     length = int(text.end[0] - text.begin[0])
     if bool((text.lengths != length).any()):
         return False
-    value = text.data[text.begin[0] : text.end[0]]
+    first, last = int(text.begin[0]), int(text.end[-1])
+    if last - first == length * len(text):
+        # One behind the other: each byte is that of the row before.
+        used = text.data[first:last]
+        return bool(np.array_equal(used[length:], used[: len(used) - length]))
+    value = text.data[first : first + length]
     if length < 8:
         return all(bool((text.data[text.begin + i] == value[i]).all()) for i in range(length))
     # Word by word, the last one from the end.

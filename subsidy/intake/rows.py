@@ -192,8 +192,14 @@ class _Typed:
     def __init__(self, columns: dict[str, pa.Array], rows: int) -> None:
         self.columns = columns
         self.rows = rows
+        self._ints: dict[str, NDArray[np.int64]] = {}
 
     def ints(self, name: str) -> NDArray[np.int64]:
+        if name not in self._ints:
+            self._ints[name] = self._numbers(name)
+        return self._ints[name]
+
+    def _numbers(self, name: str) -> NDArray[np.int64]:
         column = self.columns[name]
         if pa.types.is_date32(column.type):
             column = column.cast(pa.int32())

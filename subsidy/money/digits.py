@@ -93,18 +93,19 @@ def _word_by_word(
         place = _U(8 * (7 - decimals))
         sure &= ((low >> place) & _U(0xFF)) == _U(ord("."))
         behind = _LAST[decimals]
-        moved = (low << _U(8)) & ~behind
+        moved = low << _U(8)
+        moved &= ~behind
         if high is not None:
             moved |= high >> _U(56)
-            high = high << _U(8)
-        low = (low & behind) | moved
+            high <<= _U(8)
+        low &= behind
+        low |= moved
         count = length - 1
-    value, digits = _number(low, np.clip(count, 0, 8))
-    sure &= digits
+    value = _number(low, np.clip(count, 0, 8) if wide else count, sure)
     if high is not None:
-        upper, digits = _number(high, np.clip(count - 8, 0, 8))
-        value += upper * _U(100_000_000)
-        sure &= digits
+        upper = _number(high, np.clip(count - 8, 0, 8), sure)
+        upper *= _U(100_000_000)
+        value += upper
     unscaled = value.view(np.int64)
     valid = np.ones(len(begin), np.bool_)
     if not padded:
@@ -121,25 +122,43 @@ def _decimals(text: bytes) -> int:
     return min(len(behind), 7) if point else 0
 
 
-def _number(words: Words, count: Places) -> tuple[Words, npt.NDArray[np.bool_]]:
-    """The last `count` bytes of each word as a number, and whether all of them are digits."""
-    digits = (words ^ _ZEROS) & _LAST[count]
-    wrong = ((digits + _U(0x7676767676767676)) | digits) & _U(0x8080808080808080)
-    return _joined(digits), wrong == 0
+def _number(words: Words, count: Places, sure: npt.NDArray[np.bool_]) -> Words:
+    """The last `count` bytes of each word as a number; not `sure` where one of them is no digit. Overwrites `words`."""
+    words ^= _ZEROS
+    words &= _LAST[count]
+    if (wrong := _not_digits(words)) is not None:
+        sure &= ~wrong
+    return _joined(words)
 
 
 def eight_digits(words: Words) -> tuple[Words, npt.NDArray[np.bool_]]:
     """Eight ASCII digits per word, the first in its lowest byte, as a number; and whether all eight bytes are digits."""
     digits = words ^ _ZEROS
-    wrong = ((digits + _U(0x7676767676767676)) | digits) & _U(0x8080808080808080)
-    return _joined(digits), wrong == 0
+    wrong = _not_digits(digits)
+    return _joined(digits), np.ones(len(words), np.bool_) if wrong is None else ~wrong
+
+
+def _not_digits(digits: Words) -> npt.NDArray[np.bool_] | None:
+    """Which words hold a byte that is not 0 to 9; None when none does."""
+    high = digits + _U(0x7676767676767676)
+    high |= digits
+    if not int(np.bitwise_or.reduce(high)) & 0x8080808080808080:
+        return None
+    wrong: npt.NDArray[np.bool_] = (high & _U(0x8080808080808080)) != 0
+    return wrong
 
 
 def _joined(digits: Words) -> Words:
-    """Eight digits, one a byte, as a number; anything where a byte is no digit."""
-    digits = ((digits * _U(2561)) >> _U(8)) & _U(0x00FF00FF00FF00FF)
-    digits = ((digits * _U(6553601)) >> _U(16)) & _U(0x0000FFFF0000FFFF)
-    return (digits * _U(42949672960001)) >> _U(32)
+    """Eight digits, one a byte, as a number; anything where a byte is no digit. Overwrites `digits`."""
+    digits *= _U(2561)
+    digits >>= _U(8)
+    digits &= _U(0x00FF00FF00FF00FF)
+    digits *= _U(6553601)
+    digits >>= _U(16)
+    digits &= _U(0x0000FFFF0000FFFF)
+    digits *= _U(42949672960001)
+    digits >>= _U(32)
+    return digits
 
 
 def _place_by_place(data: npt.NDArray[np.uint8], begin: Places, end: Places, sign: bool, padded: bool, point: bool) -> Block:
