@@ -27,6 +27,7 @@ from subsidy.portal.steps import (
     Publish,
     ReadResults,
     Recompute,
+    RefreshReports,
     RequestRecompute,
     Step,
     retrying,
@@ -40,6 +41,9 @@ STEPS = (
     ("take_in", "接收文件"), ("compute", "计算贴息"), ("check", "独立复算"), ("post", "记账"), ("verify", "核验账簿"),
     ("settle", "生成清算批次"), ("report", "出具报表"),
 )
+
+#: The task that follows whatever changes what workbooks show.
+REPORT: dict[str, Any] = {"task_id": "report", "task_display_name": "更新报表", **retrying()}
 
 BUSINESS_DATE = date_field("要处理哪一天的业务；夜间自动运行时为前一日。")
 PERIOD = period_field("清算期间，例如 2026-10。")
@@ -61,8 +65,12 @@ PUBLISH_DOC = """
 一个清算批次经人批准后发布付款文件。批次金额、笔数、需要审批的原因在“待办事项”中显示。
 参与过本批次运行的人不能批准；金额超限时需两人批准；三天内无人答复按驳回处理，不付款。
 驳回或超时后，重新触发本流程并填写期间即可再次提请。
+最后更新报表：本期工作簿出新版本，写明已发送或已驳回；账簿没有新记录就不写。
 """
-RESULTS_DOC = "每天三次读取银行的回盘、流水和查询应答文件，逐笔确认、失败或待查；差异会阻止入账并写明原因。可以随时手工触发。"
+RESULTS_DOC = """
+每天三次读取银行的回盘、流水和查询应答文件，逐笔确认、失败或待查；差异会阻止入账并写明原因。可以随时手工触发。
+读完即更新报表：有新记录的各期（几个月后退汇的也算）出新版本的工作簿；账簿没有新记录就不写。
+"""
 RECOMPUTE_DOC = """
 由夜间流程的“重算”触发：显示金额、笔数和原因，另一人批准后把差额记入当前业务日，随下一次清算支付或追回。
 驳回或无人答复则什么都不改。
@@ -138,7 +146,9 @@ def publish(card: CentreCard) -> DAG:
     with DAG(**common(card, "publish", "审批与发布", PUBLISH_DOC), schedule=None, params={"period": PERIOD}) as dag:
         approve = ApproveSettlement(task_id="approve", task_display_name="审批清算批次", centre=card.centre)
         publish = Publish(task_id="publish", task_display_name="发布付款文件", centre=card.centre, asset=PERIOD_COMPLETE, **retrying())
-        approve >> [publish, AskAgain(task_id="ask_again", task_display_name="再次提请", asked_by="approve", **retrying())]
+        report = RefreshReports(**REPORT, centre=card.centre, trigger_rule="none_failed_min_one_success")  # also after a rejection
+        approve >> [publish, AskAgain(task_id="ask_again", task_display_name="再次提请", asked_by="approve", **retrying()), report]
+        publish >> report
     return dag
 
 
@@ -146,7 +156,8 @@ def results(card: CentreCard) -> DAG:
     """``subsidy_<centre>_results``: reads what the banks answered."""
     timetable = BusinessDateTimetable("0 10,14,18 * * *", days_before=0, automatic=config.automatic())
     with DAG(**common(card, "results", "银行回盘", RESULTS_DOC), schedule=timetable, params={"business_date": BUSINESS_DATE}) as dag:
-        ReadResults(task_id="read_results", task_display_name="读取银行文件", centre=card.centre, **retrying())
+        read = ReadResults(task_id="read_results", task_display_name="读取银行文件", centre=card.centre, **retrying())
+        read >> RefreshReports(**REPORT, centre=card.centre)
     return dag
 
 

@@ -18,7 +18,7 @@ from subsidy.errors import TerminalError
 from subsidy.ledger import lease, receivables, tables
 from subsidy.ledger.database import open_database
 from subsidy.money.amounts import format_yuan
-from subsidy.night import api, context
+from subsidy.night import api, context, previewing
 from subsidy.night.context import Context
 from subsidy.settings import Settings, load_settings
 
@@ -76,6 +76,12 @@ def _print(args: argparse.Namespace, data: Any, text: str) -> None:
     print(json.dumps(data, ensure_ascii=False, default=str) if args.json else text)
 
 
+def _print_and_refresh(args: argparse.Namespace, settings: Settings, data: dict[str, Any], text: str) -> None:
+    """Bring the workbooks up to what was done, as the DAGs do in a task of its own, and print both."""
+    written = api.refresh_reports(settings, args.centre)
+    _print(args, data | {"workbooks": written["workbooks"]}, f"{text}\n{previewing.refreshed(written)}")
+
+
 def _context(settings: Settings, centre: str) -> Context:
     """The context of the centre's last run."""
     with open_database(settings).read() as conn:
@@ -131,7 +137,7 @@ def _publish(args: argparse.Namespace) -> int:
     text = f"{result['period']} 期：{result['state']}\n" + "\n".join(f"  {path}" for path in result["files"])
     if result["taken"]:
         text += "\n以下文件此前已离开待发目录，没有再次写出，已发出查询：\n" + "\n".join(f"  {name}" for name in result["taken"])
-    _print(args, result, text)
+    _print_and_refresh(args, settings, result, text)
     return DONE
 
 
@@ -144,11 +150,12 @@ def _republish(args: argparse.Namespace) -> int:
 
 
 def _read(args: argparse.Namespace) -> int:
-    result = api.read_results(load_settings(), args.centre, args.date, _actor())
+    settings = load_settings()
+    result = api.read_results(settings, args.centre, args.date, _actor())
     blocked = int(result.get("blocked", 0)) + int(result.get("incomplete", 0))
     text = "，".join(f"{name}={value}" for name, value in result.items() if name != "messages")
     text += "".join(f"\n  {name}：{why}" for name, why in result.get("messages", ()))
-    _print(args, result, text)
+    _print_and_refresh(args, settings, result, text)
     return FOUND if blocked else DONE
 
 

@@ -87,6 +87,8 @@ def run_preview(args: argparse.Namespace) -> int:
 
 def run_results(args: argparse.Namespace) -> int:
     """Read the banks' files once."""
-    result = api.read_results(load_settings(), args.centre, args.date, actor())
+    settings = load_settings()
+    result = api.read_results(settings, args.centre, args.date, actor())
+    result["workbooks"] = api.refresh_reports(settings, args.centre)["workbooks"]
     print(json.dumps(result, ensure_ascii=False, default=str, indent=None if args.json else 2))
     return DONE

@@ -79,7 +79,7 @@ def settle(settings: Settings, centre: str, run_no: int) -> dict[str, Any]:
 
 
 def report(settings: Settings, centre: str, run_no: int) -> dict[str, Any]:
-    """Write the workbook of the period."""
+    """Write the workbook of the period, and of every period that the ledger has left behind."""
     return step(settings, centre, run_no, "report")
 
 
@@ -140,6 +140,12 @@ def read_results(settings: Settings, centre: str, business_date: date, actor: st
     counts = bank.read_results(settings, centre, business_date, actor)
     tally.refresh(settings, centre)
     return counts
+
+
+def refresh_reports(settings: Settings, centre: str) -> dict[str, Any]:
+    """Write the workbooks of the periods whose ledger moved on since, as new versions: after an answer, a publication, bank files.
+    Returns periods and paths; none when all are current."""
+    return reporting.refresh(settings, centre)
 
 
 def clear_month(settings: Settings, period: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from subsidy.clearing import profiles
 from subsidy.clearing import vouchers as voucher_file
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
-from subsidy.night import tally
+from subsidy.night import moved, tally
 from subsidy.policy import PolicyError, load_centre
 from subsidy.reports.labels import safe_of
 from subsidy.settings import Settings
@@ -275,7 +275,8 @@ def night(settings: Settings, centre: str, business_date: date) -> dict[str, Any
 
 
 def period(settings: Settings, centre: str, month: str) -> dict[str, Any]:
-    """One period: its settlement, payment states, differences, twelve months of sums, and the files that may be downloaded."""
+    """One period: its settlement, payment states, differences, twelve months of sums, the files that may be downloaded (`earlier`: old
+    versions of its workbooks), and whether the ledger has left the workbook behind."""
     s, p, b = tables.settlement, tables.published_file, tables.batch
     with open_database(settings).read() as conn:
         settlement = conn.execute(sa.select(s).where(s.c.centre == centre, s.c.period == month)).mappings().one_or_none()
@@ -300,15 +301,24 @@ def period(settings: Settings, centre: str, month: str) -> dict[str, Any]:
             .order_by(p.c.kind.desc(), p.c.path)
         ).mappings().all()  # fmt: skip
         counted = None if settlement is None or settlement["state"] != "published" else tally.of_period(conn, settings, centre, month)
+        offered, earlier = _by_version([dict(x) for x in files])
         return {
             "settlement": None if settlement is None else dict(settlement) | {"detail": json.loads(settlement["detail"])},
             "reasons": [] if settlement is None else json.loads(settlement["reasons"]),
             "tally": counted,
             "batches": [dict(x) for x in batches],
             "history": [(x.period, int(x.sent_fen)) for x in reversed(history)],
-            "files": [dict(x) for x in files],
+            "files": offered,
+            "earlier": earlier,
             "periods": periods(conn, centre),
+            "behind": month in _behind(conn, centre),
         }
+
+
+def _behind(conn: Connection, centre: str) -> set[str]:
+    """Periods for which something was booked since their workbooks were written; the next bank files or night write them again."""
+    written = moved.mark(conn, centre)
+    return set() if written is None else moved.booked(conn, centre, written, moved.now(conn, centre))
 
 
 def periods(conn: Connection, centre: str) -> list[str]:
@@ -376,11 +386,14 @@ def newest(settings: Settings, centre: str) -> tuple[str, str]:
 
 def newest_books(settings: Settings, centre: str, month: str) -> list[dict[str, Any]]:
     """The newest version of a period's workbook and of each of its part files."""
-    newest: dict[str, dict[str, Any]] = {}
-    for found in period(settings, centre, month)["files"]:
-        if found["kind"] == "workbook":
-            newest[found["path"].rpartition("-V")[0]] = found
-    return [newest[stem] for stem in sorted(newest)]
+    return [found for found in period(settings, centre, month)["files"] if found["kind"] == "workbook"]
+
+
+def _by_version(files: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Files as they are offered: only the newest version of each workbook; and the earlier versions, newest first."""
+    newest = {found["path"].rpartition("-V")[0]: found["path"] for found in sorted(files, key=lambda f: f["path"])}
+    earlier = [f for f in files if f["kind"] == "workbook" and newest[f["path"].rpartition("-V")[0]] != f["path"]]
+    return [f for f in files if f not in earlier], sorted(earlier, key=lambda f: f["path"], reverse=True)
 
 
 def vouchers(settings: Settings, centre: str, month: str) -> bytes:

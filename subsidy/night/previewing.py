@@ -74,6 +74,12 @@ def read(result: dict[str, Any]) -> str:
     return f"银行文件：{counts or '没有新文件'}。" + (f"{told}。" if told else "") + blocked
 
 
+def refreshed(result: dict[str, Any]) -> str:
+    """Which workbooks were written again."""
+    names = [str(path).rsplit("/", 1)[-1] for path in result["workbooks"]]
+    return f"报表已更新：{'、'.join(names)}。" if names else "账簿没有新的记录，报表都是最新的。"
+
+
 def cleared(result: dict[str, Any]) -> str:
     """What a clearing over all centres did, and who is missing."""
     missing = "、".join(result["missing"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from subsidy.facts.store import Segment
 from subsidy.ledger import tables
 from subsidy.ledger.database import Database, open_database
 from subsidy.money import format_yuan
-from subsidy.night import claims, context, line_store, manifest
+from subsidy.night import claims, context, line_store, manifest, moved
 from subsidy.night.context import Context, Run
+from subsidy.night.moved import Mark
 from subsidy.night.visible import show
 from subsidy.policy import PolicyError, centre_names, load_centre
 from subsidy.reports import changes, clearing_workbook, fingerprint, ledger_rows, workbook
@@ -40,18 +42,39 @@ BOOK_ROWS, PART_ROWS = 2_000_000, 1_000_000
 
 
 def report(ctx: Context, token: int) -> dict[str, Any]:
-    """The step `report`: write the workbook of every settlement that this run built. Returns periods and file paths."""
+    """The step `report`: write the workbook of every settlement that this run built, and of every other period whose workbook the ledger
+    has left behind. Returns periods and file paths."""
     with ctx.db.read() as conn:
         done = context.step_result(conn, ctx.run, "report")
         t = tables.settlement
-        periods = list(
-            conn.execute(sa.select(t.c.period).where(t.c.centre == ctx.centre, t.c.run_no == ctx.run.run_no).order_by(t.c.period)).scalars()
-        )
+        built = set(conn.execute(sa.select(t.c.period).where(t.c.centre == ctx.centre, t.c.run_no == ctx.run.run_no)).scalars())
     if done is not None:
         return done
-    written = [write(ctx, token, period) for period in periods]
+    written, reached = _write_moved(ctx.settings, ctx.db, ctx.centre, token, built)
     with ctx.db.transaction(ctx.centre, token) as conn:
-        return context.finish_step(conn, ctx.run, "report", {"periods": periods, "workbooks": written})
+        moved.remember(conn, ctx.centre, reached)
+        return context.finish_step(conn, ctx.run, "report", written)
+
+
+def refresh(settings: Settings, centre: str) -> dict[str, Any]:
+    """Write the workbook of every period whose ledger moved on since it was written, as a new version; again does nothing. Returns periods
+    and file paths."""
+    db = open_database(settings)
+    with context.working(db, centre, "更新报表") as token:
+        written, reached = _write_moved(settings, db, centre, token, set())
+        with db.transaction(centre, token) as conn:
+            if reached != (moved.mark(conn, centre) or Mark()):
+                moved.remember(conn, centre, reached)
+    return written
+
+
+def _write_moved(settings: Settings, db: Database, centre: str, token: int, built: set[str]) -> tuple[dict[str, Any], Mark]:
+    """Write what the ledger has left behind, and `built`; returns what was written and how far the workbooks go then."""
+    with db.read() as conn:
+        reached = moved.now(conn, centre)
+        old = moved.mark(conn, centre) or Mark()
+        periods = sorted(built | moved.booked(conn, centre, old, reached) | moved.late(conn, centre, old, reached))
+    return {"periods": periods, "workbooks": [write(of_period(settings, centre, p), token, p) for p in periods]}, reached
 
 
 def write_report(settings: Settings, centre: str, period: str) -> str:
@@ -89,9 +112,14 @@ def write(ctx: Context, token: int, period: str) -> str:
 
 def _show(ctx: Context, token: int, stem: str, book: Book) -> str:
     folder = ctx.settings.reports(ctx.centre)
-    return show(
-        ctx.db, ctx.settings, ctx.centre, token, "workbook", folder, stem, ".xlsx", ctx.run, lambda path: workbook.write(book, path)
-    )  # fmt: skip
+    with ctx.db.read() as conn:
+        run = replace(ctx.run, business_date=_as_of(ctx, conn))
+    return show(ctx.db, ctx.settings, ctx.centre, token, "workbook", folder, stem, ".xlsx", run, lambda path: workbook.write(book, path))
+
+
+def _as_of(ctx: Context, conn: Connection) -> date:
+    """The open business date: the day up to which answers, bookings and ages in a workbook go."""
+    return max(moved.now(conn, ctx.centre).on, ctx.run.business_date)
 
 
 def current(ctx: Context, period: str, *, full: bool = False) -> Book:
@@ -189,6 +217,7 @@ def inputs(ctx: Context, conn: Connection, period: str, *, full: bool = False) -
         policy=ctx.policy,
         period=period,
         business_date=ctx.run.business_date,
+        as_of=_as_of(ctx, conn),
         settlement=dict(here),
         window=window,
         detail=detail,

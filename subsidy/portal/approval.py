@@ -26,7 +26,7 @@ from subsidy.portal.steps import retrying
 from subsidy.settings import Settings, load_settings
 
 #: Task ids of what may follow an approval.
-PUBLISH, RECOMPUTE, ASK_AGAIN = "publish", "recompute", "ask_again"
+PUBLISH, RECOMPUTE, ASK_AGAIN, REPORT = "publish", "recompute", "ask_again", "report"
 #: What is said when the time for an answer has run out.
 NO_ANSWER = Message(
     "ANSWER-NONE", "规定时间内没有人答复，按驳回处理。", "没有付款，没有记账，什么都没有改。", "查明后重新触发本流程，即可再次提请。"
@@ -63,10 +63,10 @@ class _Approval(ApprovalOperator):  # type: ignore[misc]
         context["ti"].xcom_push(key="content_hash", value=content_hash)
         super().execute(context)
 
-    def go_on(self, context: Any, only: str | None) -> NoReturn:
-        """Finish and let only the task `only` follow."""
+    def go_on(self, context: Any, *only: str) -> NoReturn:
+        """Finish and let only the tasks `only` follow."""
         following = context["task"].get_direct_relatives(upstream=False)
-        self.skip(ti=context["ti"], tasks=[task for task in following if task.task_id != only])
+        self.skip(ti=context["ti"], tasks=[task for task in following if task.task_id not in only])
         raise AssertionError("skip leaves by an exception")
 
     def start_over(self, context: Any, message: str) -> NoReturn:
@@ -108,7 +108,7 @@ class ApproveSettlement(_Approval):
         pending = api.pending_settlement(settings, self.centre, self.period)
         if pending is None or pending["state"] in ("approved", "publishing", "published"):
             say(self, context, f"期间 {self.period} 没有待审批的批次，直接发布已批准的文件。")
-            self.go_on(context, PUBLISH)
+            self.go_on(context, PUBLISH, REPORT)
         name = full_name(settings.rules, self.centre)
         reasons = "".join(f"\n- {plain(reason)}" for reason in pending["reasons"]) or "\n- 无异常"
         body = (
@@ -130,7 +130,7 @@ class ApproveSettlement(_Approval):
         person, chosen = _person(event), event.get("chosen_options") or []
         if not person:
             say(self, context, str(NO_ANSWER))
-            self.go_on(context, None)
+            self.go_on(context, REPORT)
         if not load_roles(settings.rules).may(person, self.centre, "approve"):
             self.start_over(context, f"{person} 没有本中心的审批权限。")
         answer = "approve" if chosen == [self.APPROVE] else "reject"
@@ -140,10 +140,10 @@ class ApproveSettlement(_Approval):
         if not outcome["accepted"]:
             self.start_over(context, str(outcome["message"]))
         if answer == "reject":
-            self.go_on(context, None)
+            self.go_on(context, REPORT)
         if outcome["state"] != "approved":
             self.start_over(context, str(outcome["message"]))
-        self.go_on(context, PUBLISH)
+        self.go_on(context, PUBLISH, REPORT)
 
 
 class ApproveRecompute(_Approval):
@@ -190,7 +190,7 @@ class ApproveRecompute(_Approval):
             if person:
                 api.record_act(settings, self.centre, person, "reject", f"night:{asked.business_date}", asked.reason)
             say(self, context, f"{person} 驳回了重算；什么都没有改。" if person else str(NO_ANSWER))
-            self.go_on(context, None)
+            self.go_on(context)
         if person == asked.actor or not load_roles(settings.rules).may(person, self.centre, "approve"):
             api.record_act(settings, self.centre, person, "refused", f"night:{asked.business_date}", asked.reason)
             self.start_over(context, f"{person} 提出了这次重算，或没有审批权限，不能批准。")

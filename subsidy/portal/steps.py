@@ -247,6 +247,26 @@ class ReadResults(BaseOperator):  # type: ignore[misc]
         return result
 
 
+class RefreshReports(BaseOperator):  # type: ignore[misc]
+    """Writes the workbooks again that the ledger has left behind: after an answer, a publication, bank files."""
+
+    operator_extra_links = (PeriodLink(),)
+
+    def __init__(self, *, centre: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.centre = centre
+        self.period = ""
+
+    @telling
+    def execute(self, context: Any) -> dict[str, Any]:
+        from subsidy.night import api, previewing
+
+        result: dict[str, Any] = api.refresh_reports(load_settings(), self.centre)
+        self.period = max(result["periods"], default="")
+        say(self, context, previewing.refreshed(result))
+        return result
+
+
 class ClearMonth(BaseOperator):  # type: ignore[misc]
     """Clears a month over all centres; names who is missing."""
 

@@ -327,7 +327,7 @@ def payments(conn: Connection, w: Window, on: date, full: bool) -> Sheet:
         t["file_name"],
     ]
     notes = (
-        "本期付款，以及以前各期仍未决的付款",
+        f"本期付款，以及以前各期仍未决的付款，截至 {on}",
         "未决的付款既不算已付也不算失败，查询银行之前不会重发",
         "退汇与失败的款项以新编号转入下一次清算",
     )

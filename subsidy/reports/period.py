@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 
 from subsidy.clearing import reconcile, settle
 from subsidy.clearing.reconcile import Reconciliation
+from subsidy.clearing.vouchers import month_of
 from subsidy.errors import Finding
 from subsidy.policy import CentrePolicy
 from subsidy.policy.horizon import horizon_warnings
@@ -36,17 +37,18 @@ Derived = tuple[str, str, str, str, str, str, int | None, int | None]
 class ReportInputs:
     """Everything a period's workbook is made of.
 
-    `settlement`: the period's row of table `settlement`. `window`: which runs and booking days the period covers. `detail` / `moved`:
-    schemas
-    `gathered.DETAIL` / `MOVED`. `changes`: (class, loans, last period fen, this period fen). `vouchers`: rows of table 8.0.5 (number,
-    summary,
-    account, debit fen, credit fen, attachments, date). `figures`: annual figures as (label, this month, this year, in all, is money).
-    `derivations`: the steps of each line, None beyond `derivation_limit` lines.
+    `business_date`: of the night that settled; lines, quarantine and findings stand as known then. `as_of`: the open business date when the
+    workbook is made; payments, bookings and differences go up to it. `settlement`: the period's row of table `settlement`. `window`: which
+    runs and booking days the period covers. `detail` / `moved`: schemas `gathered.DETAIL` / `MOVED`. `changes`: (class, loans, last period
+    fen, this period fen). `vouchers`: rows of table 8.0.5 (number, summary, account, debit fen, credit fen, attachments, date). `figures`:
+    annual figures as (label, this month, this year, in all, is money). `derivations`: the steps of each line, None beyond
+    `derivation_limit` lines.
     `full`: personal data unmasked, for those whose role allows it."""
 
     policy: CentrePolicy
     period: str
     business_date: date
+    as_of: date
     settlement: Mapping[str, Any]
     window: Window
     detail: pa.Table
@@ -63,8 +65,8 @@ class ReportInputs:
 def book(conn: Connection, inputs: ReportInputs) -> Book:
     """The workbook of a period, from the ledger and the stored lines."""
     policy, window = inputs.policy, inputs.window
-    tied = reconcile.three_way(conn, policy.centre, inputs.period)
-    payments = ledger_rows.payments(conn, window, inputs.business_date, inputs.full)
+    tied = reconcile.three_way(conn, policy.centre, inputs.period, inputs.as_of)
+    payments = ledger_rows.payments(conn, window, inputs.as_of, inputs.full)
     sheets = (
         _banks(inputs.detail),
         _branches(inputs.detail),
@@ -333,7 +335,9 @@ def _vouchers(inputs: ReportInputs) -> Sheet:
         Column("附件单据数", "int", 10),
         Column("记账日期", "date", 12),
     )
-    return of_rows("凭证", columns, inputs.vouchers, ("国家标准表 8.0.5 记账凭证信息", f"记账日期在 {inputs.period} 月内的全部凭证"))
+    over = month_of(inputs.period)[1] <= inputs.as_of + timedelta(days=1)
+    done = f"记账日期在 {inputs.period} 月内的全部凭证" + ("" if over else f"，截至 {inputs.as_of}；月份结束后自动补齐并出新版本")
+    return of_rows("凭证", columns, inputs.vouchers, ("国家标准表 8.0.5 记账凭证信息", done))
 
 
 def _figures(inputs: ReportInputs) -> Sheet:
@@ -408,7 +412,7 @@ def _cover(conn: Connection, inputs: ReportInputs, sheets: Sequence[Sheet], warn
         ("营业日期", str(inputs.business_date)),
         ("清算日", str(s["settlement_on"])),
         ("截止日", str(s["cutoff_on"])),
-        ("清算状态", SETTLEMENT_STATES.get(s["state"], s["state"])),
+        ("清算状态", f"{SETTLEMENT_STATES.get(s['state'], s['state'])}（截至营业日期 {inputs.as_of}）"),
         ("规则版本", policy.version),
         ("账簿链头", ledger_rows.chain_head(conn, policy.centre) or "尚无记账"),
         ("个人信息", "完整" if inputs.full else "已脱敏"),

@@ -108,6 +108,12 @@ def read_results(settings: Settings, centre: str, business_date: date, actor: st
     return {"files": 0}
 
 
+def refresh_reports(settings: Settings, centre: str) -> dict[str, Any]:
+    with state(settings, centre) as value:
+        value["steps"].append([0, "refresh"])
+    return {"periods": [], "workbooks": []}
+
+
 def preview(settings: Settings, centre: str, business_date: date) -> dict[str, Any]:
     changed = int(plan(settings).get("recompute_fen", 0))
     return {"amount_fen": changed, "loans": 1, "lines": 1 if changed else 0, "causes": {"政策更正": changed}, "content_hash": "e" * 64}

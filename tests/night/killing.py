@@ -18,7 +18,7 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
-from playing import approve, play, state, visible_files
+from playing import play, send, state, visible_files
 from sqlalchemy.engine.default import DefaultDialect
 
 from fixtures import bank, story
@@ -62,12 +62,18 @@ def watched(killer: Killer) -> Iterator[None]:
 
 
 def work(settings: Settings) -> None:
-    """A night that settles, its publication, and the night of its results."""
+    """A night that settles, its publication, its results, and the workbooks after both."""
     nights = {n.number: n.business_date for n in story.nights() if n.centre == CENTRE}
     api.run_night(settings, CENTRE, nights[2], "夜间")
-    approve(settings, CENTRE)
+    send(settings, CENTRE)
+    # Airflow does not run this task again once it succeeded: half of the results would be a version of their own.
+    succeeded = settings.home / "report.succeeded"
+    if not succeeded.exists():
+        api.refresh_reports(settings, CENTRE)
+        succeeded.touch()
     bank.run(settings.home, CENTRE, "story", nights[3])
     api.read_results(settings, CENTRE, nights[3], "夜间")
+    api.refresh_reports(settings, CENTRE)
 
 
 def prepare(settings: Settings) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,15 @@ PEOPLE = ("审批甲", "审批乙")
 
 
 def approve(settings: Settings, centre: str) -> dict[str, Any] | None:
-    """Approve and publish what waits, as people who did nothing else."""
+    """Approve and publish what waits, as people who did nothing else, and bring the workbooks up to it, as the DAG does."""
+    published = send(settings, centre)
+    if published is not None:
+        api.refresh_reports(settings, centre)
+    return published
+
+
+def send(settings: Settings, centre: str) -> dict[str, Any] | None:
+    """Approve and publish what waits."""
     waiting = api.pending_settlement(settings, centre)
     if waiting is None:
         return None
@@ -31,6 +39,13 @@ def approve(settings: Settings, centre: str) -> dict[str, Any] | None:
     return api.publish(settings, centre, waiting["period"])
 
 
+def read_results(settings: Settings, centre: str, day: date) -> dict[str, Any]:
+    """Read what the bank said and bring the workbooks up to it, as the DAG does."""
+    counts = api.read_results(settings, centre, day, "夜间")
+    api.refresh_reports(settings, centre)
+    return counts
+
+
 def play(settings: Settings, centre: str, numbers: tuple[int, ...] = (1, 2, 3, 4), script: str = "story") -> dict[int, Any]:
     """Deliver and run nights of the story, let people approve and the bank answer in between. Returns the results per night."""
     results: dict[int, Any] = {}
@@ -38,12 +53,12 @@ def play(settings: Settings, centre: str, numbers: tuple[int, ...] = (1, 2, 3, 4
         story.deliver(settings.home, centre, night.number)
         if night.number == 3:
             bank.run(settings.home, centre, script, night.business_date)
-            api.read_results(settings, centre, night.business_date, "夜间")
+            read_results(settings, centre, night.business_date)
         results[night.number] = api.run_night(settings, centre, night.business_date, "夜间")
         if approve(settings, centre) is not None and night.number == 4:
             day = night.business_date + timedelta(days=3)
             bank.run(settings.home, centre, script, day)
-            api.read_results(settings, centre, day, "夜间")
+            read_results(settings, centre, day)
     return results
 
 
