@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
-from subsidy.night import tally
+from subsidy.night import moved, tally
 from subsidy.settings import Settings, load_settings
 
 LIMIT = 1.5
@@ -44,6 +44,8 @@ def fill(settings: Settings, loans: int, workbook: bool = True) -> None:
             conn.execute(sa.text("ANALYZE"))
     if workbook:
         _write_workbook(settings, min(loans, 300_000))
+        with db.transaction_system() as conn:
+            moved.remember(conn, CENTRE, moved.now(conn, CENTRE))
     tally.refresh(settings, CENTRE, MONTH)
 
 

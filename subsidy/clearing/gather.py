@@ -156,14 +156,14 @@ def _refusals(payees: dict[str, pa.Array], layout: Layout) -> dict[int, tuple[st
     refused: dict[int, tuple[str, str, str]] = {}
     matches = pc.match_substring_regex(payees["payee_account"], _ACCOUNT)
     for at in np.flatnonzero(~matches.to_numpy(zero_copy_only=False)):
-        refused[int(at)] = ("PAYEE-ACCOUNT", "payee_account", "收款账号为空，或含有数字、字母、短横以外的字符")
+        refused[int(at)] = ("PAYEE-ACCOUNT", "收款账号", "收款账号为空，或含有数字、字母、短横以外的字符")
     banks = payees["payee_bank_no"].dictionary_encode()
     valid = np.array([bank_no_valid(b) for b in banks.dictionary.to_pylist()], bool)
     if len(banks):
         for at in np.flatnonzero(~valid[banks.indices.to_numpy()]):
-            refused.setdefault(int(at), ("PAYEE-BANK", "payee_bank_no", "收款行联行号不是 12 位数字，或校验位不对"))
+            refused.setdefault(int(at), ("PAYEE-BANK", "收款行联行号", "收款行联行号不是 12 位数字，或校验位不对"))
     for row, why in _bad_names(payees["payee_name"], layout).items():
-        refused.setdefault(row, ("PAYEE-NAME", "payee_name", why))
+        refused.setdefault(row, ("PAYEE-NAME", "收款户名", why))
     return refused
 
 
@@ -248,7 +248,7 @@ def gather(
         one[row] = True
         findings.append(
             _finding(
-                "PAYEE-UNKNOWN", "payee_account", "没有该协议的收款账户", agreements[int(row)].as_py(), hold_back(one, "PAYEE-UNKNOWN")
+                "PAYEE-UNKNOWN", "收款账号", "没有该协议的收款账户", agreements[int(row)].as_py(), hold_back(one, "PAYEE-UNKNOWN")
             )
         )
     small = (total_of > 0) & (total_of < minimum_fen)

@@ -27,6 +27,7 @@ from subsidy.entitlement.trace import Trace
 from subsidy.entitlement.wording import (
     KIND_NAMES,
     METHOD_FORMULAS,
+    METHOD_NAMES,
     OUTCOME_NAMES,
     fact_value,
     fraction_text,
@@ -297,11 +298,11 @@ class _Row:
         method = self.line["method"]
         applied = METHOD_FORMULAS[method]
         if method != rule.method:
-            applied += f"（该行不是分期还款，{rule.method} 按 ratio 计算）"
+            applied += f"（该行不是分期还款，{METHOD_NAMES[rule.method]}按利率比例计算）"
         span = f"{rule.effective_from} 起" + (f"，至 {rule.effective_to}（不含）" if rule.effective_to else "")
         items = [
             Item("版本", f"{rule.version_id}（{span}；计息起始日 {self.line['accrual_from']} 适用）"),
-            Item("方法", f"{method}：{applied}", source_text(rule.sources.get("method"))),
+            Item("方法", f"{METHOD_NAMES[method]}（{method}）：{applied}", source_text(rule.sources.get("method"))),
         ]
         if method in ("spread", "points"):
             items.append(Item("计日方法", rule.day_count, source_text(rule.sources.get("day_count"))))
@@ -612,7 +613,7 @@ def changed_since(before: Explanation, after: Explanation) -> tuple[Difference, 
     """What changed from one line of a loan to a later one, in words; amounts, rates, rules, segments and outcome."""
     rows = (
         ("规则版本", before.rule_version, after.rule_version),
-        ("方法", before.line["method"], after.line["method"]),
+        ("方法", METHOD_NAMES.get(before.line["method"], ""), METHOD_NAMES.get(after.line["method"], "")),
         ("计息本金", yuan(before.line["base_principal_fen"]), yuan(after.line["base_principal_fen"])),
         ("利息", yuan(before.line["interest_fen"]), yuan(after.line["interest_fen"])),
         ("执行利率", percent(before.line["rate_ppm"]), percent(after.line["rate_ppm"])),

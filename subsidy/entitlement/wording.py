@@ -15,13 +15,22 @@ KIND_NAMES = TRANSACTION_KINDS
 
 OUTCOME_NAMES = {
     "pay": "支付",
-    "hold": "搁置",
-    "forfeit": "放弃",
+    "hold": "暂缓",
+    "forfeit": "不付",
     "stop": "支付并终止",
     "reversed": "已冲正",
     "quarantined": "已隔离",
     "opening": "期初已结清",
     "clawback": "追回",
+}
+
+METHOD_NAMES = {
+    "ratio": "利率比例",
+    "spread": "利差",
+    "points": "固定点数",
+    "share": "利息比例",
+    "shadow_interest": "影子利息差",
+    "payment_difference": "月供差",
 }
 
 METHOD_FORMULAS = {

@@ -77,7 +77,10 @@ def survey(inbox: Path, profiles: Profiles, quiet_seconds: int, clock: float) ->
         if _PARTIAL.search(name):
             waiting.append(Waiting(name, "正在上传"))
             continue
-        if _companion(name, names, profiles):
+        data = _data_of(name, names, profiles)
+        if data is not None:
+            if data not in names:
+                waiting.append(Waiting(name, f"等 {data}"))
             continue
         path = inbox / name
         stat = path.stat()
@@ -109,13 +112,14 @@ def _companions(path: Path, profile: Profile | None) -> dict[str, Path]:
     return {suffix: p for suffix, p in found.items() if p.is_file()}
 
 
-def _companion(name: str, names: list[str], profiles: Profiles) -> bool:
-    """Whether `name` is the flag or digest file of a data file, there or still to come."""
+def _data_of(name: str, names: list[str], profiles: Profiles) -> str | None:
+    """Name of the data file, there or still to come, whose flag or digest file `name` is; None when it is none."""
     for profile in profiles:
         for suffix in profile.suffixes:
-            if name.endswith(suffix) and (name.removesuffix(suffix) in names or profile.match(name.removesuffix(suffix)) is not None):
-                return True
-    return False
+            data = name.removesuffix(suffix)
+            if name.endswith(suffix) and (data in names or profile.match(data) is not None):
+                return data
+    return None
 
 
 def _lacks(arrival: Arrival, profile: Profile, age: float) -> str:

@@ -58,7 +58,11 @@ FAULTS: dict[str, Fault] = {
     "FILE-BAD-ROWS": Fault(
         "error", "要隔离的行超过上限 {limit}，整份拒收。", "limits.quarantined_rows", "多半是约定与文件不一致，请核对约定。",
     ),
-    "FILE-CHANGED": Fault("error", "文件在读取时仍在变化。", "只读已写完的文件", "等对方写完，下一次自动再读。"),
+    "FILE-WAITING": Fault(
+        "warning", "文件 {file} 还没有收：{reason}。", "数据文件与标志文件、摘要文件到齐并写完才收",
+        "请对方补齐；到齐后下一夜自动接收。",
+    ),
+    "FILE-CHANGED": Fault("error", "文件{file}在读取时仍在变化。", "只读已写完的文件", "等对方写完，下一次自动再读。"),
     "FILE-TABLE-TWICE": Fault("error", "同一份文件里 {table} 出现两次。", "一份文件每张表一次", _RESEND),
     "FILE-WITHDRAWALS": Fault(
         "error", "{table} 这一全量将撤销 {count} 行（现有 {live} 行），超过 {percent}%。", "withdrawal_limit_percent",

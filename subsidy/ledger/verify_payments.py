@@ -153,4 +153,4 @@ def _settlements(scope: Scope) -> list[Finding]:
         s.c.centre == scope.centre, s.c.computed_fen != s.c.sent_fen + s.c.netted_fen + s.c.carried_fen + s.c.held_fen
     )
     found = scope.conn.execute(query.order_by(s.c.period).limit(_LIMIT)).scalars()
-    return broken("INV-8-SETTLEMENT", "8", [(f"{period} 期的应付合计不等于发送、抵扣、结转与暂缓之和。", {}) for period in found])
+    return broken("INV-8-SETTLEMENT", "8", [(f"{period} 期的应付合计不等于发送、抵扣、转入下期与暂缓之和。", {}) for period in found])

@@ -27,6 +27,8 @@ from subsidy.settings import Settings
 LISTED = 200
 #: Rows in quarantine that the board counts one by one.
 COUNTED = 200
+#: Missing and incomplete files that a square of the board names; the night's page names all.
+NAMED = 4
 #: Stages whose errors need somebody at once; what intake finds lies in quarantine.
 SERIOUS = ("assess", "proof", "verify", "clearing", "result", "post")
 #: Kinds of published files that are offered to people, with what people call them. The first ones hold no personal data, or it is masked.
@@ -136,10 +138,14 @@ def _files(conn: Connection, centre: str, nights: dict[int, str], steps: dict[st
     if refused:
         night = nights[max(int(x.run_no) for x in rows if x.state in ("refused", "held"))]
         return Cell("trouble", f"{refused} 个文件被拒收或搁置", "看原因，请对方更正后重送", "files", night)
-    if steps["take_in"] and steps["take_in"][-1]["missing"]:
-        query = sa.select(t.c.what).where(t.c.centre == centre, t.c.run_no == last, t.c.code == "FILE-MISSING").order_by(t.c.finding_no)
-        said = " ".join(conn.execute(query.limit(3)).scalars())
-        return Cell("trouble", f"缺 {len(steps['take_in'][-1]['missing'])} 个文件", f"{said}请对方补送".strip(), "findings", nights[last])
+    newest = steps["take_in"][-1] if steps["take_in"] else {}
+    missing, waiting = newest.get("missing", []), newest.get("waiting", [])
+    if missing or waiting:
+        codes = ("FILE-MISSING", "FILE-WAITING")
+        query = sa.select(t.c.what).where(t.c.centre == centre, t.c.run_no == last, t.c.code.in_(codes)).order_by(t.c.finding_no)
+        todo = f"{' '.join(conn.execute(query.limit(NAMED)).scalars())}请对方{'补送' if missing else '补齐'}"
+        text = "，".join(f"{word} {len(names)} 个文件" for word, names in (("缺", missing), ("未到齐", waiting)) if names)
+        return Cell("trouble" if missing else "waiting", text, todo, "findings", nights[last])
     count, lines = sum(int(x.n) for x in rows), sum(int(x.rows) for x in rows)
     return Cell("done" if count else "none", f"已到齐：{count} 个文件 {lines:,} 行" if count else "无文件", "", "files", nights[last])
 
@@ -328,7 +334,8 @@ def periods(conn: Connection, centre: str) -> list[str]:
 
 
 def clearing(settings: Settings, month: str) -> dict[str, Any]:
-    """The clearing over all centres of a month: its versions, newest first, and the files that may be downloaded."""
+    """The clearing over all centres of a month: its versions, newest first, the files that may be downloaded, and the centres with payments
+    that were answered or sent after the newest version."""
     c, p = tables.clearing, tables.published_file
     with open_database(settings).read() as conn:
         versions = conn.execute(sa.select(c).where(c.c.period == month).order_by(c.c.version.desc())).mappings().all()
@@ -341,8 +348,25 @@ def clearing(settings: Settings, month: str) -> dict[str, Any]:
             .order_by(p.c.kind.desc(), p.c.path.desc())
         ).mappings().all()  # fmt: skip
         months = _cleared(conn)
-    read = [dict(v) | {name: json.loads(v[name]) for name in ("complete", "missing", "detail")} for v in versions]
-    return {"versions": read, "files": [dict(x) for x in files], "months": months}
+        read = [dict(v) | {name: json.loads(v[name]) for name in ("complete", "missing", "detail")} for v in versions]
+        since = _since(conn, settings, month, read[0]) if read else []
+    return {"versions": read, "files": [dict(x) for x in files], "months": months, "since": since}
+
+
+def _since(conn: Connection, settings: Settings, month: str, version: dict[str, Any]) -> list[str]:
+    """Centres whose payments of the month stand otherwise now than in a version of the clearing."""
+    s = tables.settlement
+    known = {p["centre"]: tuple(p[f"{name}_fen"] for name in ANSWERS) for p in version["detail"]["positions"] if p["state"] == "published"}
+    published = conn.execute(sa.select(s.c.centre).where(s.c.period == month, s.c.state == "published").order_by(s.c.centre)).scalars()
+    return [centre for centre in published if known.get(centre) != _answers(tally.of_period(conn, settings, centre, month))]
+
+
+#: What the clearing shows of answers, and the states that make each.
+ANSWERS = {"confirmed": ("confirmed", "returned"), "failed": ("failed",), "open": ("sent", "open", "reserved"), "returned": ("returned",)}
+
+
+def _answers(counted: tally.Tally) -> tuple[int, ...]:
+    return tuple(sum(counted.states.get(state, (0, 0))[1] for state in states) for states in ANSWERS.values())
 
 
 def _cleared(conn: Connection) -> list[str]:

@@ -13,7 +13,7 @@ from subsidy.reports.workbook import LABEL_ROW
 
 #: Sheets that the page shows, in this order, and how many of their rows.
 SHOWN = ("汇总", "网点汇总", "变动分析", "勾稽表")
-ROWS = 12
+ROWS = 16
 
 _WORDS = {
     "rows_in": "收到行", "rows_booked": "入账行", "rows_quarantined": "隔离行", "rows_duplicate": "重复行", "files": "文件",
@@ -30,6 +30,8 @@ def said(name: str, result: dict[str, Any] | None) -> str | None:
     parts = [f"{word} {result[key]:,}" for key, word in _WORDS.items() if isinstance(result.get(key), int)]
     if result.get("missing"):
         parts.append(f"缺 {len(result['missing'])} 个文件")
+    if result.get("waiting"):
+        parts.append(f"未到齐 {len(result['waiting'])} 个文件")
     if result.get("periods"):
         parts.append("期间 " + "、".join(str(x) for x in result["periods"]))
     for settled in result.get("settlements", []):

@@ -19,7 +19,7 @@ from subsidy.facts.schema import TABLES
 from subsidy.facts.store import Segment
 from subsidy.facts.view import sort_key
 from subsidy.intake.acknowledge import acknowledge, acknowledgement_name
-from subsidy.intake.arrival import Arrival, arrived, expected, missing
+from subsidy.intake.arrival import Arrival, expected, missing, survey
 from subsidy.intake.context import KnownFile, StoreContext
 from subsidy.intake.faults import finding, owner_of
 from subsidy.intake.profile import Profiles
@@ -41,7 +41,8 @@ _log = logging.getLogger(__name__)
 
 
 def take_in(ctx: Context, token: int) -> dict[str, Any]:
-    """The step `take_in`. Counts: files and rows in, booked, quarantined, duplicate, released; names of files missing at their deadline."""
+    """The step `take_in`. Counts: files and rows in, booked, quarantined, duplicate, released; names of files
+    missing at their deadline, and of files that lie in the inbox and are not complete."""
     with ctx.db.read() as conn:
         done = context.step_result(conn, ctx.run, "take_in")
     if done is not None:
@@ -52,14 +53,17 @@ def take_in(ctx: Context, token: int) -> dict[str, Any]:
     work = ctx.settings.work(ctx.centre) / "intake"
     shutil.rmtree(work, ignore_errors=True)  # what a killed attempt left; the lease says that nobody else works here
     work.mkdir(parents=True)
+    looked = survey(inbox, profiles, QUIET_SECONDS, clock.seconds())
+    waiting = [finding("FILE-WAITING", file_name=w.name, file=w.name, reason=w.reason) for w in looked.waiting]
     changing: list[Finding] = []
-    for arrival in arrived(inbox, profiles, QUIET_SECONDS, clock.seconds()):
+    for arrival in looked.ready:
         try:
             _one(ctx, token, arrival, profiles, work)
         except TransientError as error:
             if error.message.code != "FILE-CHANGED":
                 raise
-            changing.append(finding("FILE-CHANGED", file_name=arrival.name))  # it stays in the inbox for the next night
+            # It stays in the inbox for the next night.
+            changing.append(finding("FILE-CHANGED", file_name=arrival.name, file=f" {arrival.name} "))
     _sweep(ctx)
     with ctx.db.read() as conn:
         asked = desk.held_asked(conn, ctx.centre)
@@ -76,11 +80,12 @@ def take_in(ctx: Context, token: int) -> dict[str, Any]:
         manifest.add(ctx.db, conn, ctx.run, segments)
         _persist_releases(ctx, conn, [(release, person, 0) for release, person in releases])
         still = desk.still_wrong(conn, ctx.centre, [release for release, _ in releases])
-        register.add_findings(ctx.db, conn, ctx.run, "intake", [*changing, *still, *missing])
+        register.add_findings(ctx.db, conn, ctx.run, "intake", [*changing, *still, *missing, *waiting])
         newest = conn.execute(sa.select(sa.func.max(tables.file.c.file_no)).where(tables.file.c.centre == ctx.centre)).scalar_one()
         r = tables.run
         conn.execute(sa.update(r).where(r.c.centre == ctx.centre, r.c.run_no == ctx.run.run_no).values(knowledge_file_no=int(newest or 0)))
-        counts = {**totals, "released": len(releases), "missing": [f.file_name for f in missing]}
+        names = {"missing": [f.file_name for f in missing], "waiting": [f.file_name for f in waiting]}
+        counts = {**totals, "released": len(releases), **names}
         return context.finish_step(conn, ctx.run, "take_in", counts)
 
 

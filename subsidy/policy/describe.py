@@ -29,7 +29,7 @@ DAY_COUNT_NAMES = {
 RESET_NAMES = {"next_january": "次年 1 月 1 日起用新利率", "immediate": "调整当日起用新利率", "frozen": "固定为签约日的利率"}
 MID_PERIOD_NAMES = {"split": "按天数分段", "old": "全期用期初的利率", "new": "全期用期末的利率"}
 PRINCIPAL_CAP_NAMES = {"pro_rata": "按贴息本金占发放额的比例", "on_balance": "余额在贴息本金以内的部分"}
-OUTCOME_NAMES = {"pay": "支付", "hold": "搁置", "forfeit": "放弃", "stop": "终止"}
+OUTCOME_NAMES = {"pay": "支付", "hold": "暂缓", "forfeit": "不付", "stop": "终止"}
 BASIS_NAMES = {"assumed": "假定", "document": "文件", "published": "公布", "derived": "推算"}
 _AFTER_CURE_NAMES = {"pay": "补付", "forfeit": "不再支付"}
 _PAYEE_NAMES = {"borrower": "借款人", "bank": "银行"}
@@ -127,7 +127,7 @@ def _rule(policy: CentrePolicy, rule: RuleVersion, day: date) -> list[Statement]
 
 
 def gate_text(gate: Gate) -> str:
-    """A gate in one line: ``days_late > 15 → 放弃 GATE-LATE …``."""
+    """A gate in one line: ``days_late > 15 → 不付 GATE-LATE …``."""
     return f"{gate.text} → {OUTCOME_NAMES[gate.outcome]} {gate.reason} {gate.reason_text}".replace("  ", " ")
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from subsidy.entitlement.codes import REASONS
+from subsidy.entitlement.wording import METHOD_NAMES as METHODS
 from subsidy.policy import CentrePolicy
+
+__all__ = ["BANKS", "DIRECTIONS", "METHODS", "OUTCOMES", "SETTLEMENT_STATES", "SEVERITIES", "STATES", "reasons", "safe_of"]
 
 OUTCOMES = {
     "pay": "应付",
@@ -15,14 +18,6 @@ OUTCOMES = {
     "opening": "上线前",
     "clawback": "追回",
     "withdrawn": "记录已撤回",
-}
-METHODS = {
-    "ratio": "利率比例",
-    "spread": "利差",
-    "points": "固定点数",
-    "share": "利息比例",
-    "shadow_interest": "影子利息差",
-    "payment_difference": "月供差",
 }
 STATES = {
     "reserved": "待发送",

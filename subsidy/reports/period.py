@@ -309,7 +309,11 @@ def _three_way(conn: Connection, inputs: ReportInputs, tied: Reconciliation) -> 
         Column("笔数", "int", 10),
         Column("金额", "money", 20),
     )
-    notes = ("应清算 = 发送 + 抵扣 + 转入下期 + 暂缓", "发送 = 已付 + 失败 + 未决", "银行借记 − 银行退回 = 已付 − 退汇")
+    notes = (
+        "应清算 = 发送 + 抵扣 + 转入下期 + 暂缓",
+        "发送 = 已付 + 退汇 + 失败 + 未决 + 待发送 + 已释放",
+        "银行借记 − 银行退回 = 回盘确认 − 退汇",
+    )
     return of_rows("三方对账", columns, rows, notes)
 
 
@@ -428,7 +432,7 @@ def _cover(conn: Connection, inputs: ReportInputs, sheets: Sequence[Sheet], warn
         ("其中：抵扣追回", s["netted_fen"]),
         ("其中：转入下期", s["carried_fen"]),
         ("其中：暂缓支付", s["held_fen"]),
-        *((f"发送中：{name}", fen) for name, _, fen in ledger_rows.composition(conn, inputs.window, s).states if name != "待发送" or fen),
+        *((f"发送结果：{name}", fen) for name, _, fen in ledger_rows.composition(conn, inputs.window, s).states if name != "待发送" or fen),
     ]
     return Cover(f"{policy.name}　公转商贴息清算报表　{inputs.period}", tuple(facts), tuple(totals), tuple(dict.fromkeys(warnings)))
 

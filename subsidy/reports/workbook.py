@@ -256,6 +256,7 @@ def _cover(ws: Worksheet, cover: Cover) -> None:
         _style(ws.cell(row + at, 5), "money")
         _text(ws.cell(row + at, 4), label)
         ws.cell(row + at, 5).value = _yuan(amount)
+        ws.row_dimensions[row + at].height = 20
     row += max(len(cover.facts) + 1, len(cover.totals)) + 1
     for warning in cover.warnings:
         ws.merge_cells(start_row=row, end_row=row, start_column=1, end_column=5)

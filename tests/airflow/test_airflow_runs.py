@@ -125,6 +125,17 @@ def test_a_settlement_waits_for_another_person_and_the_starter_is_refused_and_as
     assert server.client("shen_yi").answer(second, "批准").status_code == 200
     assert server.finish("shen_yi", "subsidy_wenzhou_publish", second["task_instance"]["dag_run_id"]) == "success"
     assert server.state("wenzhou")["settlement"]["state"] == "published"
+    asked_twice = [server.client("shen_yi").tasks("subsidy_wenzhou_publish", q["task_instance"]["dag_run_id"]) for q in (first, second)]
+    assert [tasks["report"]["state"] for tasks in asked_twice] == ["skipped", "success"]
+    assert asked_twice[1]["report"]["note"] == "账簿没有新的记录，报表都是最新的。"
+    assert server.state("wenzhou")["steps"][-1] == [0, "refresh"]
+
+
+def test_reading_the_banks_files_brings_the_workbooks_up_to_them(server: Any, runs: Any) -> None:
+    run_id, state = run(server, "op_wen", "subsidy_zhoushan_results", "2026-01-15")
+    tasks = server.client("op_wen").tasks("subsidy_zhoushan_results", run_id)
+    assert (state, list(tasks), tasks["report"]["task_display_name"]) == ("success", ["read_results", "report"], "更新报表")
+    assert server.state("zhoushan")["steps"][-1] == [0, "refresh"]
 
 
 def note_of(server: Any, run: tuple[str, str, str, str], task: str) -> str:
@@ -139,7 +150,7 @@ def test_no_answer_in_time_means_no(server: Any, runs: Any) -> None:
     run_id = asked[0]["dag_run_id"]
     assert server.finish("caiwu", dag, run_id) == "success"
     tasks = server.client("caiwu").tasks(dag, run_id)
-    assert (tasks["publish"]["state"], tasks["ask_again"]["state"]) == ("skipped", "skipped")
+    assert [tasks[name]["state"] for name in ("publish", "ask_again", "report")] == ["skipped", "skipped", "success"]
     assert server.state("shaoxing")["answers"] == [] and server.state("shaoxing")["settlement"]["state"] == "held"
     note = str(tasks["approve"]["note"])
     assert "[ANSWER-NONE]" in note and "没有付款" in note and "重新触发" in note
@@ -165,7 +176,8 @@ def test_above_the_limit_two_people_and_a_rejection_sends_nothing(server: Any, r
     assert "还需另一人批准" in second["body"] and "需要批准：2 人" in second["body"]
     server.client("shen_er").answer(second, "驳回").raise_for_status()
     assert server.finish("shen_yi", dag, second["task_instance"]["dag_run_id"]) == "success"
-    assert server.client("shen_yi").tasks(dag, second["task_instance"]["dag_run_id"])["publish"]["state"] == "skipped"
+    tasks = server.client("shen_yi").tasks(dag, second["task_instance"]["dag_run_id"])
+    assert (tasks["publish"]["state"], tasks["report"]["state"]) == ("skipped", "success")
     assert server.state("zhejiang-provincial")["settlement"]["state"] == "rejected"
 
 

@@ -125,6 +125,22 @@ def test_a_missing_file_stands_on_the_board_with_its_name_and_deadline(settings:
     assert all(f"应于 2026-10-19 前送达的“{name}”文件没有收到" in files.todo for name in ("贷款业务明细", "贷款状态"))
 
 
+@pytest.mark.parametrize("absent", ["flag", "data"])
+def test_a_file_that_waits_for_its_companion_stands_on_the_board_with_what_is_missing(settings: Settings, absent: str) -> None:
+    name, *others = story.deliver(settings.home, "zhejiang-provincial", 1)
+    there, lacking = (name, f"{name}.ok") if absent == "flag" else (f"{name}.ok", name)
+    aside = settings.home / "aside"
+    (settings.inbox("zhejiang-provincial") / lacking).rename(aside)
+    night = api.run_night(settings, "zhejiang-provincial", date(2026, 9, 1), "夜间")
+    assert (night["take_in"]["files"], night["take_in"]["waiting"]) == (len(others), [there])
+    [row] = board.board(settings, ["zhejiang-provincial"], "2026-09")
+    assert (row.cells[0].state, row.cells[0].text) == ("waiting", "未到齐 1 个文件")
+    assert f"文件 {there} 还没有收：等 {lacking}。" in row.cells[0].todo and row.cells[0].place == "findings"
+    aside.rename(settings.inbox("zhejiang-provincial") / lacking)
+    night = api.run_night(settings, "zhejiang-provincial", date(2026, 9, 2), "夜间")
+    assert (night["take_in"]["files"], night["take_in"]["waiting"]) == (1, [])
+
+
 def test_an_old_task_that_reads_new_answers_books_them_on_the_open_day(settings: Settings) -> None:
     play(settings, "wenzhou", (1, 2))
     second = next(n.business_date for n in story.nights() if n.centre == "wenzhou" and n.number == 2)

@@ -140,7 +140,7 @@ def test_diff_names_each_key_that_changed() -> None:
     found = {d.key: (d.left, d.right) for d in differences(load(), load_files(changed, "test"))}
     assert found == {
         "rules[1].rate_cap": ("2020-01-01 起 LPR_5Y", "2020-01-01 起 4.90%"),
-        "rules[1].gates": (None, 'loan_status == "written_off" → 搁置 X 核销'),
+        "rules[1].gates": (None, 'loan_status == "written_off" → 暂缓 X 核销'),
         "rules[2].monthly_limit_fen": ("500.00元", "600.00元"),
         "settlement[1].day": ("20", "21"),
         "rates.FIRST_GT5.2026-10-01": (None, "2.50%"),

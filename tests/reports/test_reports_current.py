@@ -76,12 +76,12 @@ def test_the_stored_workbook_says_what_became_of_the_payments(settings: Settings
     assert {r["状态"] for r in seen} == {"已付", "失败", "未决"}
     shown = cover(answered)
     for word in ("已付", "失败", "未决"):
-        assert shown[f"发送中：{word}"] == round(sum(r["金额"] for r in seen if r["状态"] == word), 2) > 0
+        assert shown[f"发送结果：{word}"] == round(sum(r["金额"] for r in seen if r["状态"] == word), 2) > 0
     assert f"截至营业日期 {DAYS[2]}" in shown["清算状态"]  # booked before the third night was opened
     bank.run(settings.home, CENTRE, "story", DAYS[3] + timedelta(days=3))
     read_results(settings, CENTRE, DAYS[3])
     returned = newest(settings, period)
-    assert "退汇" in {r["状态"] for r in rows(returned, "回盘与退汇")} and cover(returned)["发送中：退汇"] > 0
+    assert "退汇" in {r["状态"] for r in rows(returned, "回盘与退汇")} and cover(returned)["发送结果：退汇"] > 0
     assert all(ties(path) for path in (first, sent, answered, returned))
     assert [p.name for p in (first, sent, answered, returned)] == versions(settings, period)
 
@@ -199,3 +199,15 @@ def test_the_mark_is_moved_only_with_what_was_written(settings: Settings, monkey
     assert "已付" in {r["状态"] for r in rows(newest(settings, PERIODS[0]), "回盘与退汇")}
     with open_database(settings).read() as conn:
         assert moved.mark(conn, CENTRE) == moved.now(conn, CENTRE)
+
+
+def test_the_clearing_page_names_who_was_answered_after_its_version(settings: Settings) -> None:
+    period = PERIODS[0]
+    play(settings, CENTRE, (1, 2))
+    assert api.clear_month(settings, period)["version"] == 1
+    assert board.clearing(settings, period)["since"] == []
+    answer(settings, DAYS[3])
+    read_results(settings, CENTRE, DAYS[3])
+    assert board.clearing(settings, period)["since"] == [CENTRE]
+    assert api.clear_month(settings, period)["version"] == 2
+    assert board.clearing(settings, period)["since"] == []
