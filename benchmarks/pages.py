@@ -44,8 +44,8 @@ def fill(settings: Settings, loans: int, workbook: bool = True) -> None:
             conn.execute(sa.text("ANALYZE"))
     if workbook:
         _write_workbook(settings, min(loans, 300_000))
-        with db.transaction_system() as conn:
-            moved.remember(conn, CENTRE, moved.now(conn, CENTRE))
+    with db.transaction_system() as conn:
+        moved.remember(conn, CENTRE, moved.now(conn, CENTRE))
     tally.refresh(settings, CENTRE, MONTH)
 
 

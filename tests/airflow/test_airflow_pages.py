@@ -10,6 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from benchmarks import pages
+from subsidy.clearing import events
+from subsidy.ledger.database import open_database
 
 FEW, MANY = 2_500, 50_000
 
@@ -54,3 +56,12 @@ def test_pages_touch_no_more_rows_with_more_loans() -> None:
         assert few and many <= 1.5 * few, (name, few, many)
         assert more_statements == statements, name
         assert more_size <= 1.5 * size, name
+
+
+def test_the_page_says_when_the_ledger_has_left_the_workbook_behind() -> None:
+    with pages.ledger_of(10, workbook=False) as settings:
+        page = pages.pages(settings)["period"]
+        assert "账簿又有本期的新记录" not in page().decode()
+        with open_database(settings).transaction_system() as conn:
+            events.append(conn, pages.CENTRE, ["TX2026090000000001"], "confirmed", pages.DAY, run_no=1)
+        assert "账簿又有本期的新记录" in page().decode()

@@ -13,6 +13,7 @@ import signal
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ def work(settings: Settings) -> None:
     if not succeeded.exists():
         api.refresh_reports(settings, CENTRE)
         succeeded.touch()
-    bank.run(settings.home, CENTRE, "story", nights[3])
+    for today in (nights[2] + timedelta(days=1), nights[3]):  # takes the files, then answers
+        bank.run(settings.home, CENTRE, "story", today)
     api.read_results(settings, CENTRE, nights[3], "夜间")
     api.refresh_reports(settings, CENTRE)
 
