@@ -217,6 +217,8 @@ def test_a_downloaded_workbook_says_what_the_ledger_says(world: Any, month: dict
             for r in conn.execute(sa.select(p).where(p.c.centre == "hangzhou").order_by(p.c.posting_no))
         }
     cover = {str(row[3]): row[4] for row in book["封面"].iter_rows(values_only=True) if row[3]}
+    assert str(book["封面"]["B8"].value).startswith("已发送")
+    assert {row[7] for row in book["回盘与退汇"].iter_rows(min_row=4, values_only=True) if row[7]} <= {"未决", "已付", "失败", "退汇"}
     assert _fen(cover["本期应清算"]) == settled["computed_fen"] and _fen(cover["其中：发送银行"]) == settled["sent_fen"]
     rows = list(book["贴息明细"].iter_rows(min_row=3, values_only=True))
     at = {name: rows[0].index(name) for name in ("协议编号", "业务流水号", "应付金额")}
