@@ -1,11 +1,12 @@
 """Columns in and out of the database: one bulk path per database behind one function.
 
-Loading is COPY on PostgreSQL and ``executemany`` on SQLite; reading is COPY to CSV and tuples. Dates are ISO text on SQLite.
+Loading is COPY on PostgreSQL and statements of many rows on SQLite; reading is COPY to CSV and tuples. Dates are ISO text on SQLite.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
@@ -20,6 +21,8 @@ from sqlalchemy.engine import Connection
 
 #: Rows that are turned into Python objects, or into text, at a time.
 CHUNK_ROWS = 65_536
+#: Parameters of one statement: what every SQLite takes.
+_PARAMETERS = 900
 
 
 def is_postgres(conn: Connection) -> bool:
@@ -44,11 +47,27 @@ def bulk_insert(conn: Connection, table: sa.Table, data: pa.Table | Sequence[Map
     if is_postgres(conn):
         _copy_in(conn, f"COPY {quote(table.name)} ({columns}) FROM STDIN (FORMAT csv)", data)
     else:
-        marks = ", ".join("?" * len(names))
-        cursor: Any = conn.connection.cursor()
-        cursor.executemany(f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({marks})", _tuples(data, names))
-        cursor.close()
+        _insert(conn, f"INSERT INTO {quote(table.name)} ({columns}) VALUES ", len(names), _tuples(data, names))
     return rows
+
+
+def _insert(conn: Connection, statement: str, columns: int, rows: Iterator[tuple[Any, ...]]) -> None:
+    """Many rows a statement: each run of a statement costs SQLite as much as several columns do."""
+    marks = f"({', '.join('?' * columns)})"
+    together = max(1, _PARAMETERS // columns)
+    cursor: Any = conn.connection.cursor()
+
+    def whole() -> Iterator[list[Any]]:
+        """The values of `together` rows at a time; what is left over goes to `rest`."""
+        while len(values := list(itertools.chain.from_iterable(itertools.islice(rows, together)))) == together * columns:
+            yield values
+        rest.extend(values)
+
+    rest: list[Any] = []
+    cursor.executemany(statement + ", ".join([marks] * together), whole())
+    if rest:
+        cursor.execute(statement + ", ".join([marks] * (len(rest) // columns)), rest)
+    cursor.close()
 
 
 def _copy_in(conn: Connection, statement: str, data: pa.Table | Sequence[Mapping[str, Any]]) -> None:

@@ -19,8 +19,12 @@ WITHDRAWN = "withdrawn"
 SORTED_BY = {"line": LINE_KEY, "shadow": ("agreement_no", "instalment")}
 
 
-def rows_of(store: Store, segments: Sequence[Segment], buckets: range | None = None) -> pa.Table:
-    """All rows of `segments` in their order, only those of `buckets` (contiguous) when given; no columns when there is none."""
+def rows_of(
+    store: Store, segments: Sequence[Segment], buckets: range | None = None, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """All rows of `segments` in their order, only those of `buckets` (contiguous) and only `columns` when given; no columns when there is
+    no segment."""
+    read = None if columns is None else [*columns, "bucket"]
     parts: list[pa.Table] = []
     for segment in segments:
         with store.read_segment(segment.path) as parquet:
@@ -29,12 +33,13 @@ def rows_of(store: Store, segments: Sequence[Segment], buckets: range | None = N
                 held = parquet.metadata.row_group(group).column(at).statistics
                 if buckets is not None and held is not None and (held.max < buckets.start or held.min >= buckets.stop):
                     continue
-                rows = parquet.read_row_group(group)
+                rows = parquet.read_row_group(group, columns=read)
                 if buckets is not None:
                     rows = rows.filter(pc.and_(pc.greater_equal(rows["bucket"], buckets.start), pc.less(rows["bucket"], buckets.stop)))
-                parts.append(rows)
+                parts.append(rows if columns is None else rows.select(columns))
             if not parts:
-                parts.append(parquet.schema_arrow.empty_table())
+                empty = parquet.schema_arrow.empty_table()
+                parts.append(empty if columns is None else empty.select(columns))
     return pa.concat_tables(parts) if parts else pa.table({})
 
 

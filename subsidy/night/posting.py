@@ -10,11 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from subsidy.entitlement.engine import assess
+from subsidy.facts.schema import Facts
 from subsidy.ledger import postings
 from subsidy.ledger.postings import RunRef
 from subsidy.night import causes, context, line_store, manifest, register, touched
 from subsidy.night.context import Context
 from subsidy.night.touched import Group, Scope
+
+#: The column that leads from a fact row to its loan, and the table that holds those of the loans; the first that a row has counts.
+_LOANS = {"agreement_no": "agreement", "contract_no": "agreement", "account_no": "account"}
 
 
 def run_ref(ctx: Context) -> RunRef:
@@ -42,7 +46,7 @@ def post(ctx: Context, token: int) -> dict[str, Any]:
 
 def parts(ctx: Context, conn: Any, sees: Scope) -> Iterator[postings.Part]:
     """What the ledger needs, group by group: all lines of the touched agreements, their openings, and the causes of what moves."""
-    for group in touched.groups(ctx, sees):
+    for group in touched.groups(ctx, sees, facts_of=("agreement", "contract", "account", "opening")):
         lines = line_store.known_lines(ctx.store, sees.known, group.buckets)
         agreements = group.facts["agreement"]["agreement_no"].combine_chunks()
         lines = lines.filter(pc.is_in(lines["agreement_no"], value_set=agreements))
@@ -57,11 +61,14 @@ def causes_of(ctx: Context, sees: Scope, group: Group, moved: pa.Table) -> pa.Ta
         return causes.CAUSES.empty_table()
     names = sorted(set(moved["agreement_no"].to_pylist()))
     contracts = causes.of_agreements(group.facts["agreement"], names)["contract_no"].combine_chunks()
-    facts = manifest.only_contracts(group.facts, contracts)
+    facts = manifest.only_contracts(
+        manifest.facts_of(ctx.store, sees.before, ctx.run.business_date, group.buckets, sees.claimed), contracts
+    )
+    changed = _of_loans(touched.changed_facts(ctx, sees.facts_mine, group.buckets, whole=True), facts)
     earlier = [s for s in sees.before if s not in sees.mine]
     known = manifest.only_contracts(manifest.facts_of(ctx.store, earlier, ctx.run.business_date, group.buckets, sees.claimed), contracts)
-    existing = {name: causes.keys_of(known[name], touched.FACT_KEYS[name]) for name in group.changed}
-    arrived = causes.arrivals(facts, group.changed, existing)
+    existing = {name: causes.keys_of(known[name], touched.FACT_KEYS[name]) for name in changed}
+    arrived = causes.arrivals(facts, changed, existing)
     boundaries = sorted({f for a in names for f, _, _ in arrived.get(a, [])[:-1]})
     steps = (
         (
@@ -74,6 +81,16 @@ def causes_of(ctx: Context, sees: Scope, group: Group, moved: pa.Table) -> pa.Ta
     )
     default = "claim" if any(a in sees.moved for a in names) else "policy"
     return causes.split(moved, arrived, steps, ctx.policy, default)
+
+
+def _of_loans(changed: dict[str, pa.Table], facts: Facts) -> dict[str, pa.Table]:
+    """The changed fact rows that lead to the loans of `facts`, as `causes.arrivals` follows them."""
+    known = {name: facts[table][name].combine_chunks() for name, table in _LOANS.items()}
+    kept = {}
+    for table, rows in changed.items():
+        name = next(name for name in _LOANS if name in rows.column_names)
+        kept[table] = rows.filter(pc.is_in(rows[name], value_set=known[name]))
+    return kept
 
 
 def differences(ctx: Context) -> pa.Table:

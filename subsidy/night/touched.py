@@ -41,7 +41,8 @@ class Reads(Protocol):
 
 @dataclass(frozen=True)
 class Group:
-    """The touched loans of some buckets: their facts as known tonight, and the fact rows that arrived tonight, per table."""
+    """The touched loans of some buckets: their facts as known tonight, and per table what led to them: column `LEADS_TO` of the fact rows
+    that arrived tonight."""
 
     number: int
     buckets: range
@@ -85,12 +86,16 @@ def scope(ctx: Context) -> Scope:
 
 
 def groups(
-    ctx: Reads, sees: Scope, names: Sequence[str] = tuple(TABLES), among: Iterable[range] | None = None
+    ctx: Reads,
+    sees: Scope,
+    names: Sequence[str] = tuple(TABLES),
+    among: Iterable[range] | None = None,
+    facts_of: Sequence[str] = (),
 ) -> Iterator[Group]:
-    """The loans that something in the tables `names` touched, group by group, with the facts of these tables (agreement, contract and
-    account among them); groups without any are left out. `among`: the groups of buckets; None means all."""
+    """The loans that something in the tables `names` touched, group by group, with the facts of the tables `facts_of` (default: the
+    same; agreement, contract and account among them); groups without any are left out. `among`: the groups of buckets; None means all."""
     for number, buckets in enumerate(manifest.groups(sees.before) if among is None else among):
-        facts = manifest.facts_of(ctx.store, sees.before, ctx.run.business_date, buckets, sees.claimed, names=names)
+        facts = manifest.facts_of(ctx.store, sees.before, ctx.run.business_date, buckets, sees.claimed, names=facts_of or names)
         changed = changed_facts(ctx, [s for s in sees.facts_mine if s.table_name in names], buckets)
         if not sees.everything:
             facts = manifest.only_contracts(facts, _contracts(facts, changed, sees.moved))
@@ -98,13 +103,13 @@ def groups(
             yield Group(number, buckets, facts, changed)
 
 
-def changed_facts(ctx: Reads, mine: Sequence[Segment], buckets: range) -> dict[str, pa.Table]:
-    """The rows, withdrawals included, that a run's fact segments hold for some buckets, per table."""
+def changed_facts(ctx: Reads, mine: Sequence[Segment], buckets: range, whole: bool = False) -> dict[str, pa.Table]:
+    """The rows, withdrawals included, that a run's fact segments hold for some buckets, per table: column `LEADS_TO`, or the whole row."""
     found = {}
     for name in LEADS_TO:
         own = [s for s in mine if s.table_name == name]
         if own:
-            found[name] = line_store.rows_of(ctx.store, own, buckets)
+            found[name] = line_store.rows_of(ctx.store, own, buckets, None if whole else [LEADS_TO[name]])
     return found
 
 
