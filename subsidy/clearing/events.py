@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from subsidy.ledger import tables
-from subsidy.ledger.bulk import among
+from subsidy.ledger.bulk import among, read_arrow
 from subsidy.ledger.database import bulk_insert, next_numbers
 
 DEAD = ("failed", "returned", "released")
@@ -82,15 +82,11 @@ def append_table(conn: Connection, centre: str, rows: pa.Table, *, run_no: int, 
 
 
 def last_event(centre: str, *where: sa.ColumnElement[bool]) -> sa.Subquery:
-    """(payment_no, event_no) of the newest event of each payment of a centre; `where` limits the rows of table `payment`."""
-    e, p = tables.payment_event, tables.payment
-    return (
-        sa.select(e.c.payment_no, sa.func.max(e.c.event_no).label("event_no"))
-        .join(p, sa.and_(p.c.centre == e.c.centre, p.c.payment_no == e.c.payment_no))
-        .where(e.c.centre == centre, *where)
-        .group_by(e.c.payment_no)
-        .subquery()
-    )
+    """(payment_no, event_no) of the newest event of each payment of a centre; `where` limits the rows of table `payment`. Looked up payment
+    by payment in the index: grouping all events costs twice as much."""
+    e, p = tables.payment_event.alias(), tables.payment
+    newest = sa.select(sa.func.max(e.c.event_no)).where(e.c.centre == p.c.centre, e.c.payment_no == p.c.payment_no)
+    return sa.select(p.c.payment_no, newest.scalar_subquery().label("event_no")).where(p.c.centre == centre, *where).subquery()
 
 
 def states(conn: Connection, centre: str, payment_nos: Sequence[str] | pa.Array) -> dict[str, str]:
@@ -119,3 +115,17 @@ def given_back(conn: Connection, centre: str, period: str) -> bool:
         .where(e.c.centre == centre, e.c.state == "released", b.c.period == period)
     )
     return conn.execute(released.limit(1)).first() is not None
+
+
+def of_batch_in(conn: Connection, centre: str, batch_no: int, state: str) -> pa.Array:
+    """The numbers of a batch's payments whose state is `state`, by ordinal."""
+    e, p = tables.payment_event, tables.payment
+    last = last_event(centre, p.c.batch_no == batch_no)
+    query = (
+        sa.select(p.c.payment_no)
+        .join(last, last.c.payment_no == p.c.payment_no)
+        .join(e, sa.and_(e.c.centre == p.c.centre, e.c.event_no == last.c.event_no))
+        .where(p.c.centre == centre, p.c.batch_no == batch_no, e.c.state == state)
+        .order_by(p.c.ordinal)
+    )
+    return read_arrow(conn, query, pa.schema([("payment_no", pa.string())]))["payment_no"].combine_chunks()

@@ -11,11 +11,14 @@ import pyarrow.compute as pc
 from subsidy.clearing.gather import PAYEES
 from subsidy.facts.schema import Facts
 
+#: The fact tables that say who is paid: TX01 and TX03.
+READS = ("agreement", "change")
+
 
 def payees_on(facts: Facts, day: date) -> pa.Table:
     """The payee of each agreement on `day` as table `gather.PAYEES`, from facts as known that night.
 
-    Reads the fact tables agreement (TX01) and change (TX03). A change counts from its effective date; of several the one with the latest
+    Reads the fact tables `READS`. A change counts from its effective date; of several the one with the latest
     effective date, then the one known last, then the greatest change number. A new value that a change leaves empty keeps the old one.
     """
     agreements, changes = facts["agreement"], facts["change"]

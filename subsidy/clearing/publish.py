@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -95,7 +96,7 @@ def publish(
         result = Published(period, state["state"])
         published = state["state"] == "published"
         if not published:
-            sizes = _refuse(conn, policy, outbound, state)
+            sizes = _refuse(db, conn, policy, outbound, state)
         batches = load_batches(conn, policy.centre, period)
         if not published:
             files = [f for batch in batches if batch.leaves for f in _files(db, conn, policy, outbound, batch, sizes[batch.batch_no])]
@@ -249,8 +250,9 @@ def refuse_locked(conn: Connection, policy: CentrePolicy) -> None:
         )
 
 
-def _refuse(conn: Connection, policy: CentrePolicy, outbound: Outbound, row: dict[Any, Any]) -> dict[int, int]:
-    """Raise unless the settlement may be published; the size of each batch's data file."""
+def _refuse(db: Database, conn: Connection, policy: CentrePolicy, outbound: Outbound, row: dict[Any, Any]) -> dict[int, int]:
+    """Raise unless the settlement may be published; the size of each batch's data file. The ledger is proved as it was before this
+    transaction, which has written nothing yet, while the files are computed again."""
     period = row["period"]
     refuse_locked(conn, policy)
     if row["state"] not in ("approved", "publishing"):
@@ -276,10 +278,12 @@ def _refuse(conn: Connection, policy: CentrePolicy, outbound: Outbound, row: dic
             "没有发布任何文件，不会重复付款。",
             "不要再发布本期；到后面一期的批次中查看这些款项。",
         )
-    content_hash, sizes = stored_content_hash(conn, policy, outbound, period)
-    if content_hash != row["content_hash"]:
-        raise changed(policy, period)
-    broken = verify.verify(conn, policy.centre, run_no=row["run_no"])
+    with ThreadPoolExecutor(1) as beside:
+        proof = beside.submit(verify.verify, db, policy.centre, run_no=row["run_no"])
+        content_hash, sizes = stored_content_hash(conn, policy, outbound, period)
+        if content_hash != row["content_hash"]:
+            raise changed(policy, period)
+        broken = proof.result()
     broken += verify.verify_audit(conn, verify.ROLLING_ACTS, row["settlement_on"].toordinal())
     if broken:
         raise TerminalError(
@@ -404,7 +408,7 @@ def path_of(centre: str, name: str) -> str:
 def _finish(
     conn: Connection, policy: CentrePolicy, batches: list[Batch], period: str, sent_on: date, run_no: int, taken: list[str]
 ) -> None:
-    f, s, p = tables.published_file, tables.settlement, tables.payment
+    f, s = tables.published_file, tables.settlement
     numbers = [batch.batch_no for batch in batches]
     conn.execute(
         sa.update(f)
@@ -412,19 +416,15 @@ def _finish(
         .values(state="published")
     )
     for batch in batches:
-        states = events.batch_states(conn, policy.centre, batch.batch_no)
-        order = conn.execute(
-            sa.select(p.c.payment_no).where(p.c.centre == policy.centre, p.c.batch_no == batch.batch_no).order_by(p.c.ordinal)
-        ).scalars()
-        waiting = [number for number in order if states.get(number) == "reserved"]
+        waiting = events.of_batch_in(conn, policy.centre, batch.batch_no, "reserved")
         if batch.leaves:
             events.append(conn, policy.centre, waiting, "sent", sent_on, run_no=run_no)
             if batch.file_name in taken:
                 events.append(conn, policy.centre, waiting, "open", sent_on, run_no=run_no, code=TAKEN, text="文件已被取走，向银行查询")
-        elif waiting:
+        elif len(waiting):
             events.append(conn, policy.centre, waiting, "confirmed", sent_on, run_no=run_no, text="抵扣")
             terms = terms_of(policy, batch.settlement_on)
-            postings.book_net(conn, RunRef(policy.centre, run_no, sent_on, policy.version), terms.accounts, waiting, sent_on)
+            postings.book_net(conn, RunRef(policy.centre, run_no, sent_on, policy.version), terms.accounts, waiting.to_pylist(), sent_on)
     conn.execute(sa.update(s).where(s.c.centre == policy.centre, s.c.period == period).values(state="published"))
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from subsidy.entitlement.lines import LINE_KEY
 from subsidy.ledger.bulk import among, read_arrow
 from subsidy.ledger.chain import bytewise
 from subsidy.ledger.tables import payment_event, payment_item, posting
@@ -169,11 +170,10 @@ def due_lines(
         .add_columns(last.c.business_date)
         .join(last, sa.and_(last.c.centre == centre, last.c.posting_no == line.c.last_no))
         .where(due_fen != 0)
-        .order_by(*(bytewise(conn, column) for column in key))
     )
     if cutoff_on is not None:
         query = query.where(last.c.booked_on <= cutoff_on)
-    return read_arrow(conn, query, DUE)
+    return read_arrow(conn, query, DUE).sort_by([(name, "ascending") for name in ("scheme", *LINE_KEY)])
 
 
 def agreement_balances(conn: Connection, centre: str, agreements: Sequence[str] | pa.Array | pa.ChunkedArray | None = None) -> pa.Table:

@@ -7,7 +7,8 @@ reads the file itself back. Invariant 7 is the second computation of the night.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
 from functools import partial
@@ -21,7 +22,7 @@ from subsidy.errors import Finding
 from subsidy.ledger import tables, verify_chain, verify_lines, verify_payments, verify_register
 from subsidy.ledger.bulk import among
 from subsidy.ledger.database import Database
-from subsidy.ledger.verify_scope import Scope
+from subsidy.ledger.verify_scope import Scope, answered
 
 #: Rows of older history that a night looks at again, beside what it touched.
 ROLLING_ROWS = 10_000
@@ -44,18 +45,33 @@ def verify(
 
     Without `touched` and `run_no` everything is proved. `run_no`: the agreements this run posted or whose payments it moved, its files,
     batches and blocks; `touched`: these agreements and what was written last. Either adds about `rolling` rows of older history, chosen
-    by `on` (default: the centre's open business date). Memory does not grow with history."""
-    with _reading(where) as conn:
-        if touched is None and run_no is None:
-            return _all(conn, Scope(conn, centre))
-        position = _position(conn, centre, on)
+    by `on` (default: the centre's open business date). Memory does not grow with history. With a database, agreements and chains are proved
+    side by side on two connections; the caller's lease keeps both from changing."""
+    everything = touched is None and run_no is None
+
+    def agreements(conn: Connection) -> list[Finding]:
+        if everything:
+            return _agreements(Scope(conn, centre))
         findings: list[Finding] = []
         for scope in _scopes(conn, centre, touched, run_no):
-            findings += verify_lines.check(scope) + verify_payments.check_payments(scope)
-        old = Scope(conn, centre, agreements=_old_agreements(conn, centre, position, rolling))
-        findings += verify_lines.check(old) + verify_payments.check_payments(old)
-        latest = Scope(conn, centre, run_no=run_no, position=position, rolling=rolling)
-        return _without_repeats(findings + _rest(latest))
+            findings += _agreements(scope)
+        return findings + _agreements(Scope(conn, centre, agreements=_old_agreements(conn, centre, _position(conn, centre, on), rolling)))
+
+    def rest(conn: Connection) -> list[Finding]:
+        if everything:
+            return _rest(Scope(conn, centre))
+        return _rest(Scope(conn, centre, run_no=run_no, position=_position(conn, centre, on), rolling=rolling))
+
+    if not isinstance(where, Database):
+        return _without_repeats(agreements(where) + rest(where))
+    with ThreadPoolExecutor(1) as beside:
+        later = beside.submit(_on, where, rest)
+        return _without_repeats(_on(where, agreements) + later.result())
+
+
+def _on(db: Database, work: Callable[[Connection], list[Finding]]) -> list[Finding]:
+    with db.read() as conn:
+        return work(conn)
 
 
 def verify_audit(where: Database | Connection, rolling: int | None = None, position: int = 0) -> list[Finding]:
@@ -64,8 +80,8 @@ def verify_audit(where: Database | Connection, rolling: int | None = None, posit
         return verify_chain.check_audit(conn, rolling, position)
 
 
-def _all(conn: Connection, scope: Scope) -> list[Finding]:
-    return _without_repeats(verify_lines.check(scope) + verify_payments.check_payments(scope) + _rest(scope))
+def _agreements(scope: Scope) -> list[Finding]:
+    return verify_lines.check(scope) + verify_payments.check_payments(scope)
 
 
 def _rest(scope: Scope) -> list[Finding]:
@@ -94,7 +110,9 @@ def _position(conn: Connection, centre: str, on: date | None) -> int:
 
 def _scopes(conn: Connection, centre: str, touched: Sequence[str] | pa.Array | None, run_no: int | None) -> Iterator[Scope]:
     if run_no is not None:
-        yield Scope(conn, centre, agreements=_agreements_of_run(centre, run_no), written=_written(conn, centre, run_no))
+        agreements = answered(conn, _agreements_of_run(centre, run_no), "scope_agreement")
+        payments = answered(conn, _payments_of(centre, agreements), "scope_payment")
+        yield Scope(conn, centre, agreements=agreements, payments=payments, written=_written(conn, centre, run_no))
     if touched is not None:
         names = touched.to_pylist() if isinstance(touched, (pa.Array, pa.ChunkedArray)) else list(touched)
         for start in range(0, len(names), _CHUNK):
@@ -112,6 +130,12 @@ def _agreements_of_run(centre: str, run_no: int) -> sa.Select[tuple[str]]:
     posted = sa.select(p.c.agreement_no).where(p.c.centre == centre, p.c.run_no == run_no)
     booked = sa.select(j.c.agreement_no).where(j.c.centre == centre, j.c.block_no.in_(blocks))
     return sa.select(sa.union(posted, booked).subquery().c.agreement_no)
+
+
+def _payments_of(centre: str, agreements: sa.Select[tuple[str]]) -> sa.Select[tuple[str]]:
+    """Payments with an item of some agreements."""
+    i = tables.payment_item
+    return sa.select(i.c.payment_no).distinct().where(i.c.centre == centre, i.c.agreement_no.in_(agreements))
 
 
 def _written(conn: Connection, centre: str, run_no: int) -> tuple[tuple[int, int, int, int], ...]:

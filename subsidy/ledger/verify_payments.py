@@ -38,6 +38,8 @@ def check_batches(scope: Scope) -> list[Finding]:
 
 def _mine(scope: Scope, payment_no: sa.ColumnElement[Any]) -> list[sa.ColumnElement[bool]]:
     """Conditions that a payment has an item in the scope."""
+    if scope.payments is not None:
+        return [payment_no.in_(scope.payments)]
     i = tables.payment_item
     conditions = scope.of(i.c.agreement_no)
     return [payment_no.in_(sa.select(i.c.payment_no).where(i.c.centre == scope.centre, *conditions))] if conditions else []

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from subsidy.errors import Finding
+from subsidy.ledger.bulk import is_postgres
 
 #: How many breaches of one kind are named one by one; the rest is counted.
 NAMED = 20
@@ -22,13 +23,15 @@ TODO = "本中心停止清算；不要手工改数据库。把本条交维护人
 
 @dataclass(frozen=True)
 class Scope:
-    """Part of a centre. Agreements: those that `agreements` selects, or for which `within` holds; all without either. `written`: first
-    and last posting and entry of blocks, to which what concerns single postings is limited. `run_no`, `position` and `rolling` limit what
-    is not kept per agreement; without `rolling` everything is looked at."""
+    """Part of a centre. Agreements: those that `agreements` selects, or for which `within` holds; all without either. `payments` selects
+    the numbers of the payments with an item of these agreements, where that is known already. `written`: first and last posting and entry
+    of blocks, to which what concerns single postings is limited. `run_no`, `position` and `rolling` limit what is not kept per agreement;
+    without `rolling` everything is looked at."""
 
     conn: Connection
     centre: str
     agreements: sa.Select[tuple[str]] | None = None
+    payments: sa.Select[tuple[str]] | None = None
     within: Callable[[sa.ColumnElement[Any]], sa.ColumnElement[bool]] | None = None
     written: tuple[tuple[int, int, int, int], ...] | None = None
     run_no: int | None = None
@@ -59,6 +62,18 @@ class Scope:
             return [(1, newest)]
         first = (self.position * size) % (newest - size) + 1
         return [(first, min(first + size - 1, newest - size)), (newest - size + 1, newest)]
+
+
+def answered(conn: Connection, query: sa.Select[tuple[str]], name: str) -> sa.Select[tuple[str]]:
+    """What `query` (distinct texts) selects, found once for all the places where it will stand: SQLite keeps it in the temporary table
+    `name`. PostgreSQL keeps nothing in a reading transaction, and joins the query itself where it stands."""
+    if is_postgres(conn):
+        return query
+    kept = sa.table(name, sa.column("value", sa.Text))
+    conn.exec_driver_sql(f"DROP TABLE IF EXISTS temp.{name}")
+    conn.exec_driver_sql(f"CREATE TEMPORARY TABLE {name} (value TEXT PRIMARY KEY) WITHOUT ROWID")
+    conn.execute(sa.insert(kept).from_select(["value"], query))
+    return sa.select(kept.c.value)
 
 
 def broken(code: str, rule: str, whats: Breaches) -> list[Finding]:

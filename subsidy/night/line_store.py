@@ -43,12 +43,16 @@ def rows_of(
     return pa.concat_tables(parts) if parts else pa.table({})
 
 
-def known_lines(store: Store, known: Sequence[Segment], buckets: range | None = None) -> pa.Table:
-    """The lines of some buckets after the last of `known`: schema `LINES`, sorted by `LINE_KEY`, without withdrawn ones."""
+def known_lines(
+    store: Store, known: Sequence[Segment], buckets: range | None = None, columns: Sequence[str] = tuple(LINES.names)
+) -> pa.Table:
+    """The lines of some buckets after the last of `known`: schema `LINES`, sorted by `LINE_KEY`, without withdrawn ones. With `columns`
+    only these (outcome among them) and the key."""
+    schema = pa.schema([field for field in LINES if field.name in (*LINE_KEY, *columns)])
     own = [s for s in known if s.table_name == "line"]
     if not own:
-        return LINES.empty_table()
-    latest = last_of_key(rows_of(store, own, buckets).cast(LINES))
+        return schema.empty_table()
+    latest = last_of_key(rows_of(store, own, buckets, schema.names).cast(schema))
     return latest.filter(pc.not_equal(latest["outcome"], WITHDRAWN))
 
 

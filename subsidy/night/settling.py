@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +17,7 @@ from subsidy.calendar import SettlementDates, settlements_due
 from subsidy.clearing import approval, payees, profiles, vouchers
 from subsidy.clearing import publish as publishing
 from subsidy.clearing import settle as building
+from subsidy.clearing.gather import PAYEES
 from subsidy.errors import TerminalError
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
@@ -49,10 +51,10 @@ def settle(ctx: Context, token: int) -> dict[str, Any]:
         vouchers.write_new(
             ctx.db, token, ctx.settings, ctx.policy, business_date=ctx.run.business_date, run_no=ctx.run.run_no, outbound=outbound
         )
-    inputs = [(dates, *_inputs(ctx, dates)) for dates in due]
+    parties, held_by = _inputs(ctx, due)
     built = []
     with ctx.db.transaction(ctx.centre, token) as conn:
-        for dates, parties, held in inputs:
+        for dates, held in zip(due, held_by, strict=True):
             result = building.build(
                 conn,
                 ctx.policy,
@@ -92,18 +94,22 @@ def due_settlements(ctx: Context) -> list[SettlementDates]:
     return [d for d in dated if d.period not in stored]
 
 
-def _inputs(ctx: Context, dates: SettlementDates) -> tuple[pa.Table, dict[str, int]]:
-    """Who is paid for each agreement as known tonight, and what is entitled but held up to the cut-off, fen by reason."""
-    known = _known(ctx)
-    parties, held = [], defaultdict[str, int](int)
-    for buckets in manifest.groups(known):
-        facts = manifest.facts_of(ctx.store, known, ctx.run.business_date, buckets, frozenset())
+def _inputs(ctx: Context, due: Sequence[SettlementDates]) -> tuple[pa.Table, list[dict[str, int]]]:
+    """Who is paid for each agreement as known tonight, and for each settlement what is entitled but held up to its cut-off, fen by
+    reason."""
+    known = _known(ctx) if due else []
+    parties = [PAYEES.empty_table()]
+    held = [defaultdict[str, int](int) for _ in due]
+    for buckets in manifest.groups(known) if due else ():
+        facts = manifest.facts_of(ctx.store, known, ctx.run.business_date, buckets, frozenset(), names=payees.READS)
         parties.append(payees.payees_on(facts, ctx.run.business_date))
-        lines = line_store.known_lines(ctx.store, known, buckets)
-        waiting = lines.filter(pc.and_(pc.equal(lines["outcome"], "hold"), pc.less_equal(lines["booked_on"], pa.scalar(dates.cutoff_on))))
-        for row in waiting.group_by("reason").aggregate([("entitled_fen", "sum")]).to_pylist():
-            held[row["reason"]] += row["entitled_fen_sum"]
-    return pa.concat_tables(parties), dict(held)
+        lines = line_store.known_lines(ctx.store, known, buckets, ("outcome", "reason", "booked_on", "entitled_fen"))
+        waiting = lines.filter(pc.equal(lines["outcome"], "hold"))
+        for dates, by_reason in zip(due, held, strict=True):
+            mine = waiting.filter(pc.less_equal(waiting["booked_on"], pa.scalar(dates.cutoff_on)))
+            for row in mine.group_by("reason").aggregate([("entitled_fen", "sum")]).to_pylist():
+                by_reason[row["reason"]] += row["entitled_fen_sum"]
+    return pa.concat_tables(parties), [dict(by_reason) for by_reason in held]
 
 
 def _known(ctx: Context) -> list[Any]:
