@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from typing import NamedTuple
 
@@ -28,13 +29,11 @@ class Figure(NamedTuple):
     money: bool
 
 
-def annual(
-    conn: Connection, centre: str, period: str, *, accounts: pa.Table | None = None, statuses: pa.Table | None = None
-) -> list[Figure]:
+def annual(conn: Connection, centre: str, period: str, of_loans: Sequence[Figure] = ()) -> list[Figure]:
     """Monthly, yearly and total figures of a centre up to the end of the month `period`.
 
-    From the ledger: subsidies paid (less returns) and agreements paid, recovered and written off, by booking day. From facts, when given
-    (tables account and status as known): loans disbursed, balance and loans closed. A balance has no flow: all three columns hold it.
+    From the ledger: subsidies paid (less returns) and agreements paid, recovered and written off, by booking day. They follow `of_loans`,
+    what `loans` found in the facts.
     """
     first, after = month_of(period)
     year = date(first.year, 1, 1)
@@ -46,11 +45,19 @@ def annual(
 
     month, this_year, in_all = (_agreements(conn, centre, low, after) for low in lows)
     return [
-        *(_loans(accounts, statuses, first, year, after) if accounts is not None else ()),
+        *of_loans,
         Figure("支付贴息户数", month, this_year, in_all, False),
         money("支付贴息金额", PAID),
         money("追回金额", RECOVERED),
         money("核销金额", {"write_off": 1, "unwrite": -1}),
+    ]
+
+
+def added(parts: Sequence[Sequence[Figure]]) -> list[Figure]:
+    """The figures of several shares of the loans as one: each is a sum or a count."""
+    return [
+        Figure(same[0].label, sum(f.month for f in same), sum(f.year for f in same), sum(f.in_all for f in same), same[0].money)
+        for same in zip(*parts, strict=True)
     ]
 
 
@@ -71,18 +78,23 @@ def _agreements(conn: Connection, centre: str, low: date, after: date) -> int:
     return int(conn.execute(query).scalar_one())
 
 
-def _loans(accounts: pa.Table, statuses: pa.Table | None, first: date, year: date, after: date) -> list[Figure]:
+def loans(accounts: pa.Table, statuses: pa.Table | None, period: str) -> list[Figure]:
+    """From fact tables account and status as known: loans disbursed, balance and loans closed up to the end of the month
+    `period`. A balance has no flow: all three columns hold it."""
+    first, after = month_of(period)
+    year = date(first.year, 1, 1)
+
     def between(column: str, low: date) -> pa.Table:
         day = accounts[column]
         inside = pc.and_(pc.greater_equal(day, pa.scalar(low, pa.date32())), pc.less(day, pa.scalar(after, pa.date32())))
         return accounts.filter(pc.fill_null(inside, False))
 
-    disbursed = [between("disbursed_on", low) for low in (first, year, date(1900, 1, 1))]
+    paid_out = [between("disbursed_on", low) for low in (first, year, date(1900, 1, 1))]
     closed = [between("settled_on", low).num_rows for low in (first, year, date(1900, 1, 1))]
-    amounts = [int(pc.sum(loans["disbursed_fen"]).as_py() or 0) for loans in disbursed]
+    amounts = [int(pc.sum(chosen["disbursed_fen"]).as_py() or 0) for chosen in paid_out]
     balance = _balance(accounts, statuses, after)
     return [
-        Figure("发放贷款笔数", disbursed[0].num_rows, disbursed[1].num_rows, disbursed[2].num_rows, False),
+        Figure("发放贷款笔数", paid_out[0].num_rows, paid_out[1].num_rows, paid_out[2].num_rows, False),
         Figure("发放贷款金额", amounts[0], amounts[1], amounts[2], True),
         Figure("结清贷款笔数", closed[0], closed[1], closed[2], False),
         Figure("贷款余额", balance, balance, balance, True),

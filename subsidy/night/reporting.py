@@ -17,7 +17,6 @@ from subsidy.clearing import figures, vouchers
 from subsidy.clearing.overall import CLEARING, Clearing
 from subsidy.entitlement.explain import Explanation, explain_agreement
 from subsidy.errors import TerminalError
-from subsidy.facts.schema import ACCOUNT, STATUS
 from subsidy.facts.store import Segment
 from subsidy.ledger import tables
 from subsidy.ledger.database import Database, open_database
@@ -37,6 +36,8 @@ from subsidy.settings import Settings
 
 #: Lines whose derivation stands in the workbook; a larger period names the command that shows one.
 DERIVED_LINES = 500
+#: The fact tables that a workbook shows something of.
+_READS = ("agreement", "contract", "account", "status")
 #: Detail rows that lie in the workbook itself (on as many sheets as they need); more go into numbered part files of `PART_ROWS` rows each.
 BOOK_ROWS, PART_ROWS = 2_000_000, 1_000_000
 
@@ -205,12 +206,11 @@ def inputs(ctx: Context, conn: Connection, period: str, *, full: bool = False) -
     known = manifest.segments(conn, ctx.centre, ctx.run.business_date, through_run=ctx.run.run_no)
     reported = manifest.segments(conn, ctx.centre, ctx.run.business_date, through_run=window.after_run) if before else []
     gatherer = Gatherer(tuple(pa.scalar(d, pa.date32()) for d in (window.lower, window.low, window.high)), bool(before))
-    accounts, statuses = [ACCOUNT.arrow.empty_table()], [STATUS.arrow.empty_table()]
+    loans = []
     for buckets in manifest.groups(known):
-        facts = manifest.facts_of(ctx.store, known, ctx.run.business_date, buckets, frozenset())
+        facts = manifest.facts_of(ctx.store, known, ctx.run.business_date, buckets, frozenset(), names=_READS)
         gatherer.take(line_store.known_lines(ctx.store, known, buckets), line_store.known_lines(ctx.store, reported, buckets), facts)
-        accounts.append(facts["account"])
-        statuses.append(_latest(facts["status"]))
+        loans.append(figures.loans(facts["account"], facts["status"], period))
     detail, moved = gatherer.detail(), gatherer.movements()
     names = {int(n): str(name) for n, name in conn.execute(sa.select(f.c.file_no, f.c.name).where(f.c.centre == ctx.centre))}
     return ReportInputs(
@@ -225,23 +225,10 @@ def inputs(ctx: Context, conn: Connection, period: str, *, full: bool = False) -
         changes=changes.add(gatherer.changes),
         file_names=names,
         vouchers=vouchers.rows(conn, ctx.centre, period),
-        figures=figures.annual(conn, ctx.centre, period, accounts=pa.concat_tables(accounts), statuses=pa.concat_tables(statuses)),
+        figures=figures.annual(conn, ctx.centre, period, figures.added(loans)),
         derivations=_derivations(ctx, conn, known, detail, names) if detail.num_rows <= DERIVED_LINES else None,
         derivation_limit=DERIVED_LINES,
         full=full,
-    )
-
-
-def _latest(statuses: pa.Table) -> pa.Table:
-    """The columns that the annual figures read."""
-    return pa.table(
-        {
-            field.name: statuses[field.name]
-            if field.name in ("account_no", "as_of", "balance_fen")
-            else pa.nulls(statuses.num_rows, field.type)
-            for field in STATUS.arrow
-        },
-        schema=STATUS.arrow,
     )
 
 

@@ -55,9 +55,14 @@ class Gatherer:
 
     def detail(self) -> pa.Table:
         """All lines of the period, schema `DETAIL`, in order of agreement, accrual end and serial number."""
-        table = pa.concat_tables([DETAIL.empty_table(), *self.details]).unify_dictionaries()
+        columns = pa.concat_tables([DETAIL.empty_table(), *self.details]).unify_dictionaries().columns
         self.details.clear()
-        return table.sort_by([(n, "ascending") for n in ("agreement_no", "accrual_to", "serial_no", "account_no")])
+        order = pc.sort_indices(
+            pa.table(columns, schema=DETAIL), [(n, "ascending") for n in ("agreement_no", "accrual_to", "serial_no", "account_no")]
+        )
+        for i in range(len(columns)):  # each unsorted column goes as soon as it is sorted: there is never a second copy of all
+            columns[i] = columns[i].take(order)
+        return pa.table(columns, schema=DETAIL)
 
     def movements(self) -> pa.Table:
         """All held, resumed, forfeited and stopped lines, schema `MOVED`."""

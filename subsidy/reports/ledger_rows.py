@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from subsidy.clearing import events
 from subsidy.clearing.vouchers import month_of
 from subsidy.ledger import tables
-from subsidy.ledger.bulk import read_arrow
+from subsidy.ledger.bulk import iter_arrow
 from subsidy.reports import personal
 from subsidy.reports.labels import DIRECTIONS, SEVERITIES, STATES, safe_of
 from subsidy.reports.sheet import Column, Sheet, of_rows
@@ -258,7 +258,7 @@ def quarantine(conn: Connection, w: Window, on: date, files: Mapping[int, str]) 
 _PAYMENTS = pa.schema(
     [
         *((n, pa.string()) for n in ("payment_no", "period")),
-        ("ordinal", pa.int32()),
+        ("ordinal", pa.int64()),
         *((n, pa.string()) for n in ("payee_account", "payee_name")),
         ("amount_fen", pa.int64()),
         *((n, pa.string()) for n in ("direction", "state")),
@@ -266,6 +266,16 @@ _PAYMENTS = pa.schema(
         *((n, pa.string()) for n in ("code", "text", "host_serial", "replaces", "file_name")),
     ]
 )
+#: As they are kept: text that many payments share as a dictionary.
+_SHARED = ("period", "direction", "state", "code", "text", "file_name")
+_PAYMENTS_KEPT = pa.schema([f.with_type(pa.dictionary(pa.int32(), pa.string())) if f.name in _SHARED else f for f in _PAYMENTS])
+
+
+def _narrow(part: pa.Table) -> pa.Table:
+    return pa.table(
+        [part[f.name].dictionary_encode() if pa.types.is_dictionary(f.type) else part[f.name] for f in _PAYMENTS_KEPT],
+        schema=_PAYMENTS_KEPT,
+    )
 
 
 def payments(conn: Connection, w: Window, on: date, full: bool) -> Sheet:
@@ -289,8 +299,9 @@ def payments(conn: Connection, w: Window, on: date, full: bool) -> Sheet:
         )
         .order_by(p.c.batch_no, p.c.ordinal)
     )  # fmt: skip
-    t = read_arrow(conn, query, _PAYMENTS)
-    waiting = pc.is_in(t["state"], pa.array([*events.UNANSWERED, "reserved"]))
+    t = pa.concat_tables([_PAYMENTS_KEPT.empty_table(), *(_narrow(part) for part in iter_arrow(conn, query, _PAYMENTS))])
+    t = t.unify_dictionaries()
+    waiting = pc.is_in(t["state"].cast(pa.string()), pa.array([*events.UNANSWERED, "reserved"]))
     age = pc.days_between(t["event_on"], pa.scalar(on, pa.date32()))
     columns = (
         Column("付款编号", width=20),
@@ -312,7 +323,7 @@ def payments(conn: Connection, w: Window, on: date, full: bool) -> Sheet:
     data = [
         t["payment_no"],
         t["period"],
-        t["ordinal"].cast(pa.int64()),
+        t["ordinal"],
         t["payee_account"] if full else personal.mask_accounts(t["payee_account"]),
         t["payee_name"] if full else personal.mask_names(t["payee_name"]),
         t["amount_fen"],
@@ -335,6 +346,6 @@ def payments(conn: Connection, w: Window, on: date, full: bool) -> Sheet:
 
 
 def _words(column: pa.ChunkedArray, words: Mapping[str, str]) -> pa.ChunkedArray:
-    coded = column.combine_chunks().dictionary_encode()
+    coded = column.combine_chunks()
     values = pa.array([words.get(v, v) for v in coded.dictionary.to_pylist()], pa.string())
     return pa.chunked_array([pa.DictionaryArray.from_arrays(coded.indices, values)])

@@ -23,7 +23,7 @@ from subsidy.policy.horizon import horizon_warnings
 from subsidy.reports import gathered, ledger_rows, personal, stream
 from subsidy.reports.changes import CLASSES, EXPLAINED
 from subsidy.reports.labels import BANKS, METHODS, OUTCOMES, SETTLEMENT_STATES, reasons
-from subsidy.reports.ledger_rows import Window
+from subsidy.reports.ledger_rows import Composition, Window
 from subsidy.reports.sheet import Book, Column, Cover, Sheet, Term, Tie, of_rows
 
 DETAIL_TITLE = "贴息明细"
@@ -66,6 +66,7 @@ def book(conn: Connection, inputs: ReportInputs) -> Book:
     """The workbook of a period, from the ledger and the stored lines."""
     policy, window = inputs.policy, inputs.window
     tied = reconcile.three_way(conn, policy.centre, inputs.period, inputs.as_of)
+    composed = ledger_rows.composition(conn, window, inputs.settlement)
     payments = ledger_rows.payments(conn, window, inputs.as_of, inputs.full)
     sheets = (
         _banks(inputs.detail),
@@ -77,7 +78,7 @@ def book(conn: Connection, inputs: ReportInputs) -> Book:
         _moved(inputs),
         ledger_rows.quarantine(conn, window, inputs.business_date, inputs.file_names),
         payments,
-        _three_way(conn, inputs, tied),
+        _three_way(inputs, tied, composed),
         _differences(tied),
         _vouchers(inputs),
         _figures(inputs),
@@ -85,7 +86,7 @@ def book(conn: Connection, inputs: ReportInputs) -> Book:
     warnings = [*policy.warnings, *(_warning(f) for f in horizon_warnings(policy, _last_day(inputs)))]
     if tied.unexplained:
         warnings.append(f"三方对账有 {tied.unexplained_count} 项差异需要人工查明，见“对账差异”。")
-    return Book(_cover(conn, inputs, sheets, warnings), sheets, _ties(conn, inputs))
+    return Book(_cover(conn, inputs, sheets, warnings, composed), sheets, _ties(conn, inputs))
 
 
 def _warning(finding: Finding) -> str:
@@ -281,9 +282,8 @@ COMPUTED_PART = "应清算的构成"
 SENT_PART = "发送的结果"
 
 
-def _three_way(conn: Connection, inputs: ReportInputs, tied: Reconciliation) -> Sheet:
+def _three_way(inputs: ReportInputs, tied: Reconciliation, composed: Composition) -> Sheet:
     s = inputs.settlement
-    composed = ledger_rows.composition(conn, inputs.window, s)
     why = reasons(inputs.policy)
     rows: list[tuple[Any, ...]] = [("应清算", "本期计算应清算金额", "", None, s["computed_fen"])]
     rows.append((COMPUTED_PART, "发送银行", "", composed.sent_count, composed.sent_fen))
@@ -407,7 +407,7 @@ def _ties(conn: Connection, inputs: ReportInputs) -> tuple[Tie, ...]:
     return tuple(ties)
 
 
-def _cover(conn: Connection, inputs: ReportInputs, sheets: Sequence[Sheet], warnings: Sequence[str]) -> Cover:
+def _cover(conn: Connection, inputs: ReportInputs, sheets: Sequence[Sheet], warnings: Sequence[str], composed: Composition) -> Cover:
     s, policy = inputs.settlement, inputs.policy
     by = {sheet.title: sheet for sheet in sheets}
     facts = [
@@ -432,7 +432,7 @@ def _cover(conn: Connection, inputs: ReportInputs, sheets: Sequence[Sheet], warn
         ("其中：抵扣追回", s["netted_fen"]),
         ("其中：转入下期", s["carried_fen"]),
         ("其中：暂缓支付", s["held_fen"]),
-        *((f"发送结果：{name}", fen) for name, _, fen in ledger_rows.composition(conn, inputs.window, s).states if name != "待发送" or fen),
+        *((f"发送结果：{name}", fen) for name, _, fen in composed.states if name != "待发送" or fen),
     ]
     return Cover(f"{policy.name}　公转商贴息清算报表　{inputs.period}", tuple(facts), tuple(totals), tuple(dict.fromkeys(warnings)))
 

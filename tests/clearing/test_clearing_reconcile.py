@@ -215,7 +215,7 @@ def test_figures_of_month_year_and_all(house: House) -> None:
     with house.db.read() as conn:
         found = {
             f.label: (f.month, f.year, f.in_all)
-            for f in figures.annual(conn, house.centre, "2026-09", accounts=accounts, statuses=statuses)
+            for f in figures.annual(conn, house.centre, "2026-09", figures.loans(accounts, statuses, "2026-09"))
         }
         october = {f.label: (f.month, f.year, f.in_all) for f in figures.annual(conn, house.centre, "2026-10")}
     assert found == {
