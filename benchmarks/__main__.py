@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-ROOMS = ("arithmetic", "engine", "intake", "ledger", "clearing", "reports", "pages", "night")
+ROOMS = ("arithmetic", "engine", "intake", "ledger", "clearing", "reports", "pages", "night", "memory", "airflow_share")
 
 
 def main(argv: list[str]) -> int:

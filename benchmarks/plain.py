@@ -23,6 +23,7 @@ import openpyxl
 import pandas as pd
 import sqlalchemy as sa
 
+from benchmarks import peaks
 from fixtures import rates
 from fixtures.answers import Answer, LoanFacts, assess, verified
 from fixtures.centres import CENTRES, GO_LIVE
@@ -369,15 +370,17 @@ def write_workbook(path: Path, outcome: Outcome, loans: dict[str, LoanFacts]) ->
     book.save(path)
 
 
-def run(inbox: Path, folder: Path, cutoff: date) -> tuple[Outcome, dict[str, float]]:
-    """The whole pipeline; the outcome and the seconds of each stage."""
-    outcome, seconds = Outcome(), dict[str, float]()
+def run(inbox: Path, folder: Path, cutoff: date) -> tuple[Outcome, dict[str, float], dict[str, int]]:
+    """The whole pipeline; the outcome, and seconds and peak megabytes of each stage."""
+    outcome, seconds, held = Outcome(), dict[str, float](), dict[str, int]()
     loans: dict[str, LoanFacts] = {}
 
     def timed(name: str, work: Callable[[], object]) -> None:
+        peaks.begin()
         began = time.perf_counter()
         work()
         seconds[name] = time.perf_counter() - began
+        held[name] = peaks.megabytes()
 
     engine = sa.create_engine(f"sqlite:///{folder / 'plain.db'}")
     timed("take_in", lambda: loans.update(intake(inbox, folder, outcome)))
@@ -389,4 +392,4 @@ def run(inbox: Path, folder: Path, cutoff: date) -> tuple[Outcome, dict[str, flo
     timed("publish", lambda: write_payments(folder / "plain.DAT", outcome))
     timed("report", lambda: write_workbook(folder / "plain.xlsx", outcome, loans))
     engine.dispose()
-    return outcome, seconds
+    return outcome, seconds, held

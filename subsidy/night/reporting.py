@@ -209,7 +209,8 @@ def inputs(ctx: Context, conn: Connection, period: str, *, full: bool = False) -
     loans = []
     for buckets in manifest.groups(known):
         facts = manifest.facts_of(ctx.store, known, ctx.run.business_date, buckets, frozenset(), names=_READS)
-        gatherer.take(line_store.known_lines(ctx.store, known, buckets), line_store.known_lines(ctx.store, reported, buckets), facts)
+        lines = line_store.known_lines(ctx.store, known, buckets)
+        gatherer.take(lines, lines if reported == known else line_store.known_lines(ctx.store, reported, buckets), facts)
         loans.append(figures.loans(facts["account"], facts["status"], period))
     detail, moved = gatherer.detail(), gatherer.movements()
     names = {int(n): str(name) for n, name in conn.execute(sa.select(f.c.file_no, f.c.name).where(f.c.centre == ctx.centre))}

@@ -212,10 +212,13 @@ def test_figures_of_month_year_and_all(house: House) -> None:
         ],
         schema=status,
     )
+    of_loans = figures.loans(accounts, statuses, "2026-09")
+    shares = [figures.loans(accounts.slice(start, 2), statuses, "2026-09") for start in (0, 2)]
+    assert figures.added(shares) == of_loans, "counted in shares of the loans, it comes to the same"
     with house.db.read() as conn:
         found = {
             f.label: (f.month, f.year, f.in_all)
-            for f in figures.annual(conn, house.centre, "2026-09", figures.loans(accounts, statuses, "2026-09"))
+            for f in figures.annual(conn, house.centre, "2026-09", of_loans)
         }
         october = {f.label: (f.month, f.year, f.in_all) for f in figures.annual(conn, house.centre, "2026-10")}
     assert found == {

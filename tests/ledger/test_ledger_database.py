@@ -171,6 +171,18 @@ def test_bulk_insert_and_read_give_back_what_was_given(database: Database) -> No
     assert sizes == [4, 4, 2]
 
 
+@pytest.mark.parametrize("rows", [299, 300, 301, 600])
+def test_rows_around_the_size_of_one_statement_all_arrive(database: Database, rows: int) -> None:
+    data = pa.table({"centre": ["hangzhou"] * rows, "name": [f"n{i:04d}" for i in range(rows)], "next_no": list(range(rows))})
+    with database.transaction_system() as conn:
+        assert bulk_insert(conn, tables.counter, data) == rows
+    t = tables.counter
+    schema = pa.schema([("name", pa.string()), ("next_no", pa.int64())])
+    with database.read() as conn:
+        back = read_arrow(conn, sa.select(t.c.name, t.c.next_no).order_by(t.c.name), schema)
+    assert back.equals(data.select(["name", "next_no"]))
+
+
 def test_booleans_and_nulls_survive(database: Database) -> None:
     rows = [
         {"centre": "hangzhou", "agreement_no": str(i), "kind": "house", "known_on": date(2026, 9, 1), "fingerprint": "f", "live": i == 1}
