@@ -9,6 +9,8 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any
 
+import pyarrow as pa
+
 from subsidy.errors import TerminalError
 from subsidy.ledger import audit
 from subsidy.ledger.database import open_database
@@ -45,7 +47,10 @@ def step(settings: Settings, centre: str, run_no: int, name: str) -> dict[str, A
     """Run one step of an opened run under the centre's lease. BusyError when somebody else works on the centre."""
     ctx = context.load(settings, centre, run_no)
     with context.working(ctx.db, centre, f"{ctx.run.mode} {ctx.run.business_date} {name}") as token:
-        return _BY_NAME[name](ctx, token)
+        try:
+            return _BY_NAME[name](ctx, token)
+        finally:
+            pa.default_memory_pool().release_unused()  # lest the next step's peak stands upon this one's
 
 
 def take_in(settings: Settings, centre: str, run_no: int) -> dict[str, Any]:
