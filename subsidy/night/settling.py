@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -98,11 +99,13 @@ def _inputs(ctx: Context, due: Sequence[SettlementDates]) -> tuple[pa.Table, lis
     """Who is paid for each agreement as known tonight, and for each settlement what is entitled but held up to its cut-off, fen by
     reason."""
     known = _known(ctx) if due else []
+    # Night D runs on the morning of D + 1, and what it builds is sent no earlier.
+    sent_on = ctx.run.business_date + timedelta(days=1)
     parties = [PAYEES.empty_table()]
     held = [defaultdict[str, int](int) for _ in due]
     for buckets in manifest.groups(known) if due else ():
         facts = manifest.facts_of(ctx.store, known, ctx.run.business_date, buckets, frozenset(), names=payees.READS)
-        parties.append(payees.payees_on(facts, ctx.run.business_date))
+        parties.append(payees.payees_on(facts, sent_on))
         lines = line_store.known_lines(ctx.store, known, buckets, ("outcome", "reason", "booked_on", "entitled_fen"))
         waiting = lines.filter(pc.equal(lines["outcome"], "hold"))
         for dates, by_reason in zip(due, held, strict=True):

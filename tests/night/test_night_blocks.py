@@ -116,3 +116,25 @@ def test_a_changed_line_of_the_old_system_is_told_and_never_posted(settings: Set
         told = conn.execute(sa.select(f.c.agreement_no, f.c.serial_no, f.c.severity).where(f.c.code == "OPENING-CHANGED")).all()
     assert [tuple(t) for t in told] == [(loan.agreement["TXXYBH"], old["YWLSH"], "warning")]
     assert posted["postings"] == 0
+
+
+@pytest.mark.parametrize(("effective_on", "is_new"), [(date(2026, 9, 15), True), (date(2026, 9, 16), False)])
+def test_a_payee_change_counts_for_what_is_sent_from_its_day_on(settings: Settings, effective_on: date, is_new: bool) -> None:
+    """The batch that night SECOND builds is sent the day after, which is the settlement day."""
+    play(settings, "wenzhou", (1,))
+    story.deliver(settings.home, "wenzhou", 2)
+    i, p = tables.payment_item, tables.payment
+    number = next(line.agreement_no for line in story.expected("wenzhou").settlements[0].lines if line.payable_fen > 0)
+    loan = next(f for f in story.facts("wenzhou", 2) if f.agreement["TXXYBH"] == number)
+    empty = dict.fromkeys(("QSRQ", "ZZRQ", "XDKQS", "XDKHKFS"))
+    new = {"XSKZHHM": "6217000000000000001", "XSKZHMC": loan.agreement["SKZHMC"], "XSKHLHH": loan.agreement["SKHLHH"]}
+    change = {"BGLSH": "BG999", "TXXYBH": number, "SXRQ": effective_on, "BGLX": "payee", "BGYY": "换卡"} | empty | new
+    centre = CENTRES["wenzhou"]
+    delivery = Delivery(centre.name, centre.code, settings.inbox("wenzhou"), SECOND, 7)
+    delivery.add("TX03", change)
+    delivery.close()
+    api.run_night(settings, "wenzhou", SECOND, "夜间")
+    with open_database(settings).read() as conn:
+        query = sa.select(p.c.payee_account).join(i, sa.and_(i.c.centre == p.c.centre, i.c.payment_no == p.c.payment_no))
+        paid = set(conn.execute(query.where(i.c.agreement_no == number)).scalars())
+    assert paid == {new["XSKZHHM"] if is_new else loan.agreement["SKZHHM"]}
