@@ -156,7 +156,7 @@ def _conclude(
     figure = parts.differences(grouped, figures.figure)
     np.copyto(figure, 0, where=(outcome == REVERSED) | (outcome == QUARANTINED) | (figures.hold != HOLD_NONE))
     pays = (outcome == PAY) | (outcome == STOP)
-    limited = limit(book, version, figure, pays | (outcome == HOLD))
+    limited = limit(book, grouped, version, figure, pays | (outcome == HOLD))
     entitled = limited.after_life
     payable = entitled * pays
     _say_why(book, span, figures, figure, limited, outcome == PAY, reason, decisions)

@@ -554,6 +554,8 @@ class _Row:
                     name, amount = self._fact("other_subsidy", at, "scheme_name"), self._fact("other_subsidy", at, "amount_fen")
                     items.append(self._item("其他贴息", f"{name} {yuan(amount)}", "other_subsidy", at))
             items.append(Item("其他贴息合计", f"{yuan(int(limited.other[row]))}，各项贴息合计不超过利息：{yuan(figure)} → {yuan(other)}"))
+        elif other < figure:
+            items.append(Item("其他贴息合计", f"该期前几笔另有其他贴息，各项贴息合计不超过利息：{yuan(figure)} → {yuan(other)}"))
         spent, life_spent = self._spent()
         if rule.monthly_limit_fen is not None:
             value = f"{yuan(rule.monthly_limit_fen)}，{self.line['accrual_to']:%Y-%m} 此前已用 {yuan(spent)}：{yuan(other)} → {yuan(month)}"

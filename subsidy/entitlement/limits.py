@@ -9,6 +9,7 @@ import numpy as np
 from subsidy.entitlement.book import Book
 from subsidy.entitlement.columns import Bool, Index, Int32, Int64, array_of, integers, lookup
 from subsidy.entitlement.dates import month_of
+from subsidy.entitlement.parts import Parts
 from subsidy.entitlement.versions import Version
 
 #: No limit: above every sum over a loan (2**15 rows of 2**44 fen).
@@ -25,7 +26,7 @@ class Limited:
     after_life: Int64
 
 
-def limit(book: Book, version: Version, figure: Int64, uses: Bool) -> Limited:
+def limit(book: Book, parts: Parts, version: Version, figure: Int64, uses: Bool) -> Limited:
     """Limit the figures of the rows that use limits; the others get 0.
 
     Rows are in order of (loan, accrual end, serial number), which is the order in which limits are used up.
@@ -33,10 +34,10 @@ def limit(book: Book, version: Version, figure: Int64, uses: Bool) -> Limited:
     rows = book.rows
     other = other_subsidies(book)
     if len(other):
-        room = np.maximum(rows.interest - other, 0)
+        after_other = np.minimum(figure, _left_by_others(book, parts, figure, other)) * uses
     else:
-        other, room = np.zeros(len(rows), np.int64), np.maximum(rows.interest, 0)
-    after_other = np.minimum(figure, room) * uses
+        # No figure exceeds what its interest so far leaves.
+        other, after_other = np.zeros(len(rows), np.int64), figure * uses
     monthly = _per_row([r.monthly_limit_fen for r in book.policy.rules], version, len(rows))
     lifetime = _per_row([r.lifetime_limit_fen for r in book.policy.rules], version, len(rows))
     if monthly is None and lifetime is None:
@@ -76,6 +77,14 @@ def other_subsidies(book: Book) -> Int64:
     wanted = ((account << 32) + serial)[book.rows.source]
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where((keys[place] == wanted) & (serial[book.rows.source] > 0), total[place], 0)
+
+
+def _left_by_others(book: Book, parts: Parts, figure: Int64, other: Int64) -> Int64:
+    """Per row: interest less other subsidies, of the rows of its instalment so far, less the figures of the earlier ones. A row for which
+    another subsidy pays gets no more than its own interest leaves."""
+    left = parts.interest - parts.so_far(other) - (parts.so_far(figure) - figure)
+    own = np.where(other > 0, book.rows.interest - other, left)
+    return np.maximum(np.minimum(left, own), 0)
 
 
 def _per_row(limits: list[int | None], version: Version, rows: int) -> Int64 | None:

@@ -21,12 +21,16 @@ class Parts:
     def __init__(self, book: Book, rows: Index, start: Index) -> None:
         self.rows, self.start = rows, start
         self._book = book
-        sums = _Sums(rows, start[:-1], np.diff(start))
+        self._sums = _Sums(rows, start[:-1], np.diff(start))
         own = book.rows
-        self.interest, self.principal, self.base = (sums.so_far(column) for column in (own.interest, own.principal, own.base))
+        self.interest, self.principal, self.base = (self.so_far(column) for column in (own.interest, own.principal, own.base))
 
     def __len__(self) -> int:
         return len(self.start) - 1
+
+    def so_far(self, values: Int64) -> Int64:
+        """Per row of the book the sum of `values` over the row and the earlier rows of its instalment."""
+        return self._sums.so_far(values)
 
     @cached_property
     def group_of(self) -> Int32:

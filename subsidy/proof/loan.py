@@ -50,7 +50,7 @@ class Beside(NamedTuple):
 class Line:
     """A row on its way to a line."""
 
-    __slots__ = ("entitled", "facts", "figure", "outcome", "part", "payable", "reason", "row", "state", "version")
+    __slots__ = ("entitled", "facts", "figure", "outcome", "part", "payable", "reason", "room", "row", "state", "version")
 
     version: Version  # from the check of the row on
     facts: dict[str, Any]  # from the gates on
@@ -59,6 +59,7 @@ class Line:
         self.row = row
         self.part = is_part(row)
         self.figure = self.entitled = self.payable = 0
+        self.room = 0  # what other subsidies leave of its interest, fen
         self.outcome = self.reason = ""
         self.state: State | None = None
 
@@ -359,7 +360,7 @@ class Assessment:
 
     def _figures(self, group: Sequence[Line]) -> None:
         """Rounded figures of rows that belong together: each the figure of the sum so far less those before it."""
-        interest = base = repaid = earlier = 0
+        interest = base = repaid = earlier = others = 0
         beside = self._beside(group)
         for line in group:
             line.state = beside.state if isinstance(beside, Beside) else None
@@ -367,6 +368,10 @@ class Assessment:
             interest += row["interest_fen"]
             base += row["base_principal_fen"]
             repaid += row["principal_repaid_fen"]
+            other = self.loan.others.get(row["serial_no"], 0)
+            others += other
+            # A row for which another subsidy pays is bounded by its own interest too, any other by that of the rows so far.
+            line.room = max(0, min(interest - others - earlier, row["interest_fen"] - other if other else interest))
             try:
                 numerator, denominator, reason = self._exact(group[0], interest, base, repaid, beside)
             except Unknown as unknown:
@@ -509,16 +514,15 @@ class Limits:
         self.used_life = opening["paid_fen"] if opening else 0
         self.used_month: dict[tuple[int, int], int] = defaultdict(int)
 
-    def apply(self, line: Line, other_fen: int) -> None:
+    def apply(self, line: Line) -> None:
         """Set entitled and payable of `line`; gates come before limits, so a forfeited line uses none."""
         if line.outcome in ("quarantined", "reversed"):
             line.figure = 0
         if line.outcome not in ("pay", "hold", "stop"):
             return
         amount, reason = line.figure, ""
-        left = max(0, line.row["interest_fen"] - other_fen)
-        if left < amount:
-            amount, reason = left, "LIMIT-OTHER"
+        if line.room < amount:
+            amount, reason = line.room, "LIMIT-OTHER"
         end, version = line.row["accrual_to"], line.version
         month = end.year, end.month
         for limit, used, code in (

@@ -121,7 +121,7 @@ def _agreement(loans: Sequence[Loan], policy: Policy) -> list[dict[str, Any]]:
     limits = Limits(loans[0].opening)
     found = []
     for line, loan in lines:
-        limits.apply(line, loan.others.get(line.row["serial_no"], 0))
+        limits.apply(line)
         found.append(_plain(line, loan))
     return found
 

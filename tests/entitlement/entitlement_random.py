@@ -156,6 +156,8 @@ def _repay(r: Random, loan: Loan, disbursed: date, balance: int, rate: int, term
             for part in range(r.choice((1, 1, 1, 2, 3)), 0, -1):
                 share = r.random() if part > 1 else 1.0
                 interest, base, paid = rest if part == 1 else [int(x * share) for x in rest]
+                if r.random() < 0.2:
+                    interest = rest[0]  # the bank takes the interest first
                 rest = [rest[0] - interest, rest[1] - base, rest[2] - paid]
                 balance -= paid
                 _pay(

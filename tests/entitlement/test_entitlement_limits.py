@@ -5,13 +5,16 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
-from entitlement_facts import INSTALMENTS, change, day, facts, fen, gates, opening, policy, row, rule
+import pytest
+from entitlement_facts import INSTALMENTS, change, day, facts, fen, gates, opening, other, policy, row, rule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from subsidy.entitlement.engine import assess
 from subsidy.facts.schema import Facts
 from subsidy.policy.model import CentrePolicy
+
+FIRST = INSTALMENTS[0]
 
 
 def entitled(given_facts: Facts, rules: CentrePolicy) -> list[int]:
@@ -113,3 +116,43 @@ def test_limits_are_used_up_in_order(steps: list[tuple[int, int]], limits: list[
     )
     lines = assess(facts(*rows, opening=[opening(paid_fen=paid)]), rules).lines
     assert lines["entitled_fen"].to_pylist() == plain(rows, lines["figure_fen"].to_pylist(), rules, paid)
+
+
+@pytest.mark.parametrize(("method", "bears"), [("spread", ("200,000", "300,000")), ("payment_difference", ("499,999", "1"))])
+def test_a_part_without_interest_of_its_own_is_paid_on_the_sum(method: str, bears: tuple[str, str]) -> None:
+    """A bank takes the interest first: the row that repays the principal carries no interest, and the instalment loses nothing by it."""
+    part = {"instalment": 1, "principal_repaid_fen": 0}
+    rows = [
+        {**FIRST, **part, "serial_no": "1", "base_principal_fen": fen(bears[0]), "interest_fen": fen("1,458.33")},
+        {**FIRST, "serial_no": "2", "base_principal_fen": fen(bears[1]), "interest_fen": 0},
+    ]
+    rules = policy(rule(method=method))
+    whole = assess(facts(FIRST), rules).lines["payable_fen"].to_pylist()
+    lines = assess(facts(*rows), rules).lines
+    assert lines["payable_fen"].to_pylist() == lines["figure_fen"].to_pylist()
+    assert [sum(lines["payable_fen"].to_pylist())] == whole
+    assert lines["payable_fen"][1].as_py() > 0
+    assert lines["reason"][1].as_py() == ""
+
+
+@pytest.mark.parametrize(
+    ("others", "payable", "reasons"),
+    [
+        # What the rows so far bear less what others pay of it, less what the earlier part got.
+        ([other("1", "1,458.33")], ["0", "0"], ["LIMIT-OTHER", "NO-INTEREST"]),
+        ([other("1", "1,258.33")], ["150.00", "50.00"], ["", "LIMIT-OTHER"]),
+        # A row for which another subsidy pays gets no more than its own interest leaves.
+        ([other("2", "0.01")], ["150.00", "0"], ["", "NO-INTEREST"]),
+        ([], ["150.00", "225.00"], ["", ""]),
+    ],
+)
+def test_other_subsidies_of_parts(others: list[dict[str, Any]], payable: list[str], reasons: list[str]) -> None:
+    part = {"instalment": 1, "principal_repaid_fen": 0}
+    rows = [
+        {**FIRST, **part, "serial_no": "1", "base_principal_fen": fen("200,000"), "interest_fen": fen("1,458.33")},
+        {**FIRST, "serial_no": "2", "base_principal_fen": fen("300,000"), "interest_fen": 0},
+    ]
+    lines = assess(facts(*rows, other_subsidy=others), policy(rule(method="spread"))).lines
+    assert lines["figure_fen"].to_pylist() == [fen("150.00"), fen("225.00")]
+    assert lines["payable_fen"].to_pylist() == [fen(v) for v in payable]
+    assert lines["reason"].to_pylist() == reasons
