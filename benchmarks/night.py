@@ -50,11 +50,11 @@ def ours(home: Path, day: date = DAY, listed: bool = True) -> dict[str, Any]:
     held: dict[str, int] = {}
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
-        peaks.begin()
-        began = time.perf_counter()
-        result = work()
-        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - began
-        held[name] = max(held.get(name, 0), peaks.megabytes())
+        with peaks.watched() as peak:
+            began = time.perf_counter()
+            result = work()
+            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - began
+        held[name] = max(held.get(name, 0), peak.megabytes)
         return result
 
     opened = api.open_night(settings, CENTRE, day, "benchmark")

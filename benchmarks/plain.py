@@ -376,11 +376,11 @@ def run(inbox: Path, folder: Path, cutoff: date) -> tuple[Outcome, dict[str, flo
     loans: dict[str, LoanFacts] = {}
 
     def timed(name: str, work: Callable[[], object]) -> None:
-        peaks.begin()
-        began = time.perf_counter()
-        work()
-        seconds[name] = time.perf_counter() - began
-        held[name] = peaks.megabytes()
+        with peaks.watched() as peak:
+            began = time.perf_counter()
+            work()
+            seconds[name] = time.perf_counter() - began
+        held[name] = peak.megabytes
 
     engine = sa.create_engine(f"sqlite:///{folder / 'plain.db'}")
     timed("take_in", lambda: loans.update(intake(inbox, folder, outcome)))
