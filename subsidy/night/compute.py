@@ -116,7 +116,7 @@ def check(ctx: Context, token: int) -> dict[str, Any]:
     ``PROOF-DIFFERS`` that names the line, and blocks settlement. Counts: checked, differences."""
     with ctx.db.read() as conn:
         done = context.step_result(conn, ctx.run, "check")
-    if done is not None:
+    if done is not None and not done["differences"]:
         return done
     sees = touched.scope(ctx)
     parts = [Part(ctx.store, ctx.run, ctx.policy, sees, buckets) for buckets in manifest.groups(sees.before)]
@@ -126,7 +126,10 @@ def check(ctx: Context, token: int) -> dict[str, Any]:
         findings += found
     with ctx.db.transaction(ctx.centre, token) as conn:
         register.add_findings(ctx.db, conn, ctx.run, "proof", findings)
-        return context.finish_step(conn, ctx.run, "check", {"checked": checked, "differences": len(findings)})
+        result = {"checked": checked, "differences": len(findings)}
+        if done is not None:
+            return context.replace_step(conn, ctx.run, "check", result)
+        return context.finish_step(conn, ctx.run, "check", result)
 
 
 @dataclass(frozen=True)

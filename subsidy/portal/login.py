@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict, deque
+from collections import deque
 from html import escape
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +20,8 @@ from subsidy.portal import passwords
 from subsidy.settings import load_settings
 
 TRIES, SECONDS = 5, 300.0
+#: Logins remembered at once: names can be invented without end.
+LOGINS = 10_000
 
 PAGE = """<!doctype html>
 <html lang="zh-CN"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -48,14 +50,19 @@ class Attempts:
     """Wrong passwords per login in the last minutes, in this process."""
 
     def __init__(self) -> None:
-        self._wrong: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=TRIES))
+        self._wrong: dict[str, deque[float]] = {}
 
     def closed(self, login: str) -> bool:
-        wrong = self._wrong[login]
-        return len(wrong) == TRIES and time.monotonic() - wrong[0] < SECONDS
+        wrong = self._wrong.get(login)
+        return wrong is not None and len(wrong) == TRIES and time.monotonic() - wrong[0] < SECONDS
 
     def failed(self, login: str) -> None:
-        self._wrong[login].append(time.monotonic())
+        # Taken out and put in again: the login that failed longest ago is the first to be forgotten.
+        wrong = self._wrong.pop(login, deque(maxlen=TRIES))
+        wrong.append(time.monotonic())
+        self._wrong[login] = wrong
+        if len(self._wrong) > LOGINS:
+            del self._wrong[next(iter(self._wrong))]
 
     def succeeded(self, login: str) -> None:
         self._wrong.pop(login, None)

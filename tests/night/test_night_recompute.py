@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from playing import play, state
 
-from subsidy.errors import TerminalError
+from subsidy.errors import Finding, TerminalError
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
 from subsidy.night import api, opening
@@ -98,6 +98,29 @@ def test_an_interrupted_recompute_is_finished_by_the_next_and_keeps_no_night_wai
     assert (done["posted"], done["amount_fen"], done["changed"]) == (shown["lines"], shown["amount_fen"], True)
     assert api.preview(settings, CENTRE, TODAY)["lines"] == 0
     assert api.open_night(settings, CENTRE, TODAY + timedelta(days=1), "夜间")["run_no"] == done["run_no"] + 1
+
+
+def test_a_recompute_that_the_second_computation_doubts_is_checked_again(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = tmp_path / "rules"
+    shutil.copytree(settings.rules, rules)
+    settings = dataclasses.replace(settings, rules=rules)
+    play(settings, CENTRE, (1, 2, 3))
+    path = rules / CENTRE / "policy.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("share: 25%", "share: 26%"), encoding="utf-8")
+    shown = api.preview(settings, CENTRE, TODAY)
+    given: list[dict[str, str]] = [{"person": "乙", "answer": "approve", "content_hash": shown["content_hash"]}]
+    before = postings(settings)
+    doubt = Finding(code="PROOF-DIFFERS", severity="error", what="不一致", todo="查明")
+    with monkeypatch.context() as patched:
+        patched.setattr("subsidy.night.second.compare", lambda *_: [doubt])
+        for _ in range(2):
+            with pytest.raises(TerminalError, match="RECOMPUTE-PROOF"):
+                api.recompute(settings, CENTRE, TODAY, "甲", "更正比例", given)
+    assert postings(settings) == before
+    done = api.recompute(settings, CENTRE, TODAY, "甲", "更正比例", given)
+    assert (done["posted"], done["amount_fen"]) == (shown["lines"], shown["amount_fen"])
 
 
 def test_what_was_approved_is_posted_although_the_rules_change_meanwhile(
