@@ -53,6 +53,7 @@ def take_in(ctx: Context, token: int) -> dict[str, Any]:
     work = ctx.settings.work(ctx.centre) / "intake"
     shutil.rmtree(work, ignore_errors=True)  # what a killed attempt left; the lease says that nobody else works here
     work.mkdir(parents=True)
+    _sweep(ctx)  # lest what an interrupted attempt left behind looks like files that wait
     looked = survey(inbox, profiles, QUIET_SECONDS, clock.seconds())
     waiting = [finding("FILE-WAITING", file_name=w.name, file=w.name, reason=w.reason) for w in looked.waiting]
     changing: list[Finding] = []
@@ -64,7 +65,6 @@ def take_in(ctx: Context, token: int) -> dict[str, Any]:
                 raise
             # It stays in the inbox for the next night.
             changing.append(finding("FILE-CHANGED", file_name=arrival.name, file=f" {arrival.name} "))
-    _sweep(ctx)
     with ctx.db.read() as conn:
         asked = desk.held_asked(conn, ctx.centre)
     for file_no, person, reason in asked:

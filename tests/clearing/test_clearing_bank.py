@@ -100,7 +100,7 @@ def test_lost_batch_is_asked_about_and_then_sent_once_more(small_house: House) -
     assert {p["state"] for p in house.payments(second.batch_no)} == {"confirmed"}
     days(house, lost, 5, ask=True)
     with house.db.read() as conn:
-        assert query.last_status(conn, house.centre, first.batch_no) == "9"
+        assert query.last_status(conn, house.centre, first.batch_no)[0] == "9"
     for path in house.outbox.glob("*"):
         path.unlink()
     assert publish.republish(house.db, house.token, house.settings, house.policy, first.batch_no) == first.file_name
