@@ -13,6 +13,6 @@ from subsidy.settings import Settings
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(4500)
 def test_killed_anywhere_on_postgresql(settings: Settings, tmp_path: Path, postgres_url: str, new_postgres: Callable[..., str]) -> None:
     killed_anywhere_ends_the_same(dataclasses.replace(settings, database_url=postgres_url), tmp_path, new_postgres)

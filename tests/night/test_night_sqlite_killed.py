@@ -11,6 +11,6 @@ from subsidy.settings import Settings
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(4500)
 def test_killed_anywhere_on_sqlite(settings: Settings, tmp_path: Path) -> None:
     killed_anywhere_ends_the_same(settings, tmp_path, None)
