@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 
 from subsidy.calendar import WorkingDays
@@ -28,8 +29,9 @@ def pack(rules: Path, centre: str) -> bytes:
     return pack_files(_files(rules, centre))
 
 
+@lru_cache(maxsize=8)
 def load_packed(data: bytes) -> CentrePolicy:
-    """The policy of an archive made by `pack`; its version is that of the folder it was packed from."""
+    """The policy of an archive made by `pack`; its version is that of the folder it was packed from. Every step of a night asks for it."""
     files = unpack(data)
     return load_files(files, centre_of(files))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -29,24 +29,22 @@ CHANGES = pa.schema([("class", pa.string()), ("loans", pa.int64()), ("before_fen
 _UNDONE = pa.array(["reversed", "clawback", "quarantined"])
 _FLAGS = ("settled", "prepaid", "held", "paid", "stopped", "undone")
 _RATES = ("rate_ppm", "fund_rate_ppm")
+_RATE_RANGES = [f"{name}_{way}" for name in _RATES for way in ("min", "max")]
 
 
 def classify(now: pa.Table, before: pa.Table, before_known_now: pa.Table) -> pa.Table:
     """Classes of the loans of some buckets, schema `CHANGES`; classes without loans are left out.
 
     Tables of schema `LINES`: `now` the lines of this period, `before` those of the last period as they were reported, `before_known_now`
-    the
-    same as known now. An account lies in one bucket, so the results of all bucket groups add up (`add`)."""
-    a, b, c = _per_account(before), _per_account(now), _per_account(before_known_now)
-    accounts = pc.unique(pa.concat_arrays([t["account_no"].combine_chunks() for t in (a, b, c)]))
-    if len(accounts) == 0:
-        return CHANGES.empty_table()
-    old, new, corrected = (_aligned(t, accounts) for t in (a, b, c))
-    rates_differ = np.any([old[f"{n}_{f}"] != new[f"{n}_{f}"] for n in _RATES for f in ("min", "max")], axis=0)
+    the same as known now. An account lies in one bucket, so the results of all bucket groups add up (`add`)."""
+    frames = [_per_account(lines) for lines in (now, before, before_known_now)]
+    accounts = frames[0].index.union(frames[1].index).union(frames[2].index)
+    new, old, corrected = (frame.reindex(accounts, fill_value=0) for frame in frames)
+    rates_differ = (old[_RATE_RANGES] != new[_RATE_RANGES]).any(axis=1)
     was, is_ = old["lines"] > 0, new["lines"] > 0
     # What was only held then and is paid now is entitled to the same: resumed, not corrected.
     changed_since = (old["entitled"] != corrected["entitled"]) | (old["lines"] != corrected["lines"])
-    tests: Sequence[npt.NDArray[np.bool_]] = (
+    tests = (
         is_ & ~was & ~changed_since,
         new["settled"] > 0,
         (changed_since & (was | is_)) | (new["undone"] > 0),
@@ -58,12 +56,10 @@ def classify(now: pa.Table, before: pa.Table, before_known_now: pa.Table) -> pa.
         was & ~is_,
         was & is_,
     )
-    at = np.select(list(tests), list(range(len(CLASSES))), -1)
-    rows = [
-        (CLASSES[i], int((at == i).sum()), int(old["payable"][at == i].sum()), int(new["payable"][at == i].sum()))
-        for i in range(len(CLASSES))
-    ]
-    return pa.table([list(column) for column in zip(*[r for r in rows if r[1]], strict=True)] or [[]] * 4, schema=CHANGES)
+    at = np.select([test.to_numpy(dtype=bool) for test in tests], list(range(len(CLASSES))), -1)
+    known = pd.DataFrame({"class": at, "loans": 1, "before_fen": old["payable"].to_numpy(), "now_fen": new["payable"].to_numpy()})
+    sums = known[known["class"] >= 0].groupby("class").sum()
+    return pa.table([[CLASSES[i] for i in sums.index], *(sums[name].to_numpy() for name in CHANGES.names[1:])], schema=CHANGES)
 
 
 def add(parts: Sequence[pa.Table]) -> list[tuple[str, int, int, int]]:
@@ -75,7 +71,8 @@ def add(parts: Sequence[pa.Table]) -> list[tuple[str, int, int, int]]:
     return [(name, *values) for name, values in ((n, tuple(v)) for n, v in sums.items())]  # type: ignore[misc]
 
 
-def _per_account(lines: pa.Table) -> pa.Table:
+def _per_account(lines: pa.Table) -> pd.DataFrame:
+    """One int64 row per account: sums, number of lines, flags (above 0: some line has it), lowest and highest rates (0: unknown)."""
     outcome, kind = lines["outcome"], lines["kind"]
     flags = {
         "settled": pc.equal(kind, "06"),
@@ -94,20 +91,13 @@ def _per_account(lines: pa.Table) -> pa.Table:
             **{name: lines[name] for name in _RATES},
         }
     )
-    return table.group_by("account_no", use_threads=False).aggregate(
-        [
-            ("payable", "sum"),
-            ("payable", "count"),
-            ("entitled", "sum"),
-            *((n, "max") for n in _FLAGS),
-            *((n, f) for n in _RATES for f in ("min", "max")),
-        ]
+    # Integers that may be missing stay integers: without the mapper pandas would make floats of them.
+    accounts = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get).groupby("account_no", sort=False)
+    found = accounts.agg(
+        payable=("payable", "sum"),
+        lines=("payable", "count"),
+        entitled=("entitled", "sum"),
+        **{name: (name, "max") for name in _FLAGS},
+        **{f"{name}_{way}": (name, way) for name in _RATES for way in ("min", "max")},
     )
-
-
-def _aligned(table: pa.Table, accounts: pa.Array) -> dict[str, npt.NDArray[np.int64]]:
-    """Values per account in the order of `accounts`; 0 where there is none."""
-    at = pc.index_in(accounts, table["account_no"].combine_chunks())
-    names = {"payable_sum": "payable", "payable_count": "lines", "entitled_sum": "entitled", **{f"{n}_max": n for n in _FLAGS}}
-    names |= {f"{n}_{f}": f"{n}_{f}" for n in _RATES for f in ("min", "max")}
-    return {short: pc.fill_null(table[long].combine_chunks().take(at), 0).to_numpy(zero_copy_only=False) for long, short in names.items()}
+    return found.fillna(0).astype("int64")
