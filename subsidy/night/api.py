@@ -14,7 +14,7 @@ import pyarrow as pa
 from subsidy.errors import TerminalError
 from subsidy.ledger import audit
 from subsidy.ledger.database import open_database
-from subsidy.night import bank, clock, context, opening, posting, proving, reporting, settling, tally
+from subsidy.night import bank, clock, context, opening, posting, proving, reporting, settling, tally, upgrade
 from subsidy.night import compute as computing
 from subsidy.night import recompute as recomputing
 from subsidy.night import take_in as taking
@@ -38,7 +38,12 @@ _BY_NAME = {name: step for name, _, step in STEPS}
 
 
 def open_night(settings: Settings, centre: str, business_date: date, actor: str, mode: str = "night", reason: str = "") -> dict[str, Any]:
-    """Open (or find again) the run of a business date. Returns run_no, business_date, policy_version, rerun."""
+    """Open (or find again) the run of a business date. Returns run_no, business_date, policy_version, rerun.
+
+    TerminalError as `opening.open_run` raises, and ``NIGHT-UPGRADE`` when the program was upgraded to one that computes posted amounts
+    differently."""
+    if mode == "night" and not opening.is_open(settings, centre, business_date):
+        upgrade.refuse_unapproved(settings, centre)
     run = opening.open_run(settings, centre, business_date, actor, mode, reason)
     return {"run_no": run.run_no, "business_date": str(run.business_date), "policy_version": run.policy_version, "rerun": run.closed}
 
@@ -48,7 +53,7 @@ def step(settings: Settings, centre: str, run_no: int, name: str) -> dict[str, A
     ctx = context.load(settings, centre, run_no)
     with context.working(ctx.db, centre, f"{ctx.run.mode} {ctx.run.business_date} {name}") as token:
         try:
-            return _BY_NAME[name](ctx, token)
+            return _BY_NAME[name](upgrade.pinned(ctx, token) if name == "compute" else ctx, token)
         finally:
             pa.default_memory_pool().release_unused()  # lest the next step's peak stands upon this one's
 

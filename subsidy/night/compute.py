@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from subsidy import ENGINE_VERSION
 from subsidy.entitlement.engine import assess
 from subsidy.entitlement.verification import REASONS as VERIFY_REASONS
 from subsidy.entitlement.verification import verify_contracts
@@ -26,10 +27,13 @@ def compute(ctx: Context, token: int) -> dict[str, Any]:
     """The step `compute`. Counts: agreements, lines, lines new, changed, withdrawn, findings.
 
     On a run that computed before, nothing is written: the lines are computed again from what the run knew and compared with what it
-    stored; `rerun_differences` counts the segments that differ (a finding for a person, handbook section 6).
+    stored; `rerun_differences` counts the segments that differ (a finding for a person, handbook section 6). Another engine than the
+    run's has nothing to say about that and compares nothing.
     """
     with ctx.db.read() as conn:
         done = context.step_result(conn, ctx.run, "compute")
+    if done is not None and ctx.run.engine_version != ENGINE_VERSION:
+        return done
     if done is None:
         _record_claims(ctx, token)
     sees = touched.scope(ctx)

@@ -76,6 +76,12 @@ def open_run(
         return run
 
 
+def is_open(settings: Settings, centre: str, business_date: date) -> bool:
+    """Whether the night of a business date was ever opened."""
+    with open_database(settings).read() as conn:
+        return night_of(conn, centre, business_date) is not None
+
+
 def night_of(conn: Connection, centre: str, business_date: date) -> Run | None:
     """The night run of a business date; None when it was never opened."""
     t = tables.run

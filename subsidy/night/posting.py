@@ -79,8 +79,16 @@ def causes_of(ctx: Context, sees: Scope, group: Group, moved: pa.Table) -> pa.Ta
         )
         for file_no in boundaries
     )
-    default = "claim" if any(a in sees.moved for a in names) else "policy"
+    default = "claim" if any(a in sees.moved for a in names) else _upgraded(ctx)
     return causes.split(moved, arrived, steps, ctx.policy, default)
+
+
+def _upgraded(ctx: Context) -> str:
+    """The cause of what no fact explains: ``engine`` when the program is another one and rules and parameters are the same."""
+    with ctx.db.read() as conn:
+        before = register.previous_night(conn, ctx.run)
+    same = before is not None and before["policy_version"] == ctx.run.policy_version
+    return "engine" if same and before["engine_version"] != ctx.run.engine_version else "policy"
 
 
 def _of_loans(changed: dict[str, pa.Table], facts: Facts) -> dict[str, pa.Table]:

@@ -20,7 +20,7 @@ from subsidy.facts.store import Store
 from subsidy.ledger import audit, postings, tables
 from subsidy.ledger.database import open_database
 from subsidy.money import format_yuan
-from subsidy.night import clock, compute, context, opening, posting, proving, register
+from subsidy.night import causes, clock, compute, context, opening, posting, proving, register, upgrade
 from subsidy.night.context import Context, Run
 from subsidy.policy import load_centre
 from subsidy.settings import Settings
@@ -91,7 +91,7 @@ def _why(ctx: Context) -> str:
 
 
 #: What people read as the cause of a difference.
-CAUSES = {"policy": "规则或参数更正", "engine": "程序升级", "fact": "资料变动"}
+CAUSES = {**{name: causes.TEXTS[name] for name in ("policy", "engine")}, "fact": "资料变动"}
 
 
 def _today(settings: Settings, centre: str, business_date: date) -> Context:
@@ -150,7 +150,7 @@ def _carry_out(settings: Settings, run: Run) -> dict[str, Any]:
     """The steps of an opened recompute; those that are done are not done again."""
     ctx = context.load(settings, run.centre, run.run_no)
     with context.working(ctx.db, run.centre, f"重算 {run.business_date}") as token:
-        compute.compute(ctx, token)
+        compute.compute(upgrade.pinned(ctx, token), token)
         checked = compute.check(ctx, token)
         if checked["differences"]:
             raise TerminalError(

@@ -16,17 +16,14 @@ from subsidy.night.context import Run
 
 def previous_night(conn: Connection, run: Run) -> Any:
     """The last closed run of the centre before `run`, as a mapping; None for the first."""
+    return last_closed(conn, run.centre, tables.run.c.run_no < run.run_no)
+
+
+def last_closed(conn: Connection, centre: str, *among: sa.ColumnElement[bool]) -> Any:
+    """The newest closed night or recompute of a centre, `among` some runs, as a mapping; None when there is none."""
     t = tables.run
-    return (
-        conn.execute(
-            sa.select(t)
-            .where(t.c.centre == run.centre, t.c.run_no < run.run_no, t.c.state == "closed", t.c.mode.in_(("night", "recompute")))
-            .order_by(t.c.run_no.desc())
-            .limit(1)
-        )
-        .mappings()
-        .one_or_none()
-    )
+    query = sa.select(t).where(t.c.centre == centre, t.c.state == "closed", t.c.mode.in_(("night", "recompute")), *among)
+    return conn.execute(query.order_by(t.c.run_no.desc()).limit(1)).mappings().one_or_none()
 
 
 def policy_changed(conn: Connection, run: Run) -> bool:

@@ -9,27 +9,47 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 import sqlalchemy as sa
 from playing import play, state
 
+from subsidy.entitlement.engine import Assessment, assess
 from subsidy.errors import Finding, TerminalError
+from subsidy.facts.schema import Facts
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
 from subsidy.night import api, opening
+from subsidy.policy import CentrePolicy
 from subsidy.settings import Settings
 
 CENTRE, TODAY = "quzhou", date(2026, 9, 23)
 
 
-def test_preview_then_recompute(settings: Settings, tmp_path: Path) -> None:
+def played(settings: Settings, tmp_path: Path) -> Settings:
+    """Three nights of the story, with rules that can be changed."""
     rules = tmp_path / "rules"
     shutil.copytree(settings.rules, rules)
     settings = dataclasses.replace(settings, rules=rules)
     play(settings, CENTRE, (1, 2, 3))
+    return settings
+
+
+def share(settings: Settings, percent: int) -> None:
+    """The centre pays another share from now on, and always has."""
+    path = settings.rules / CENTRE / "policy.yaml"
+    path.write_text(re.sub(r"share: \d+%", f"share: {percent}%", path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def agreed(shown: dict[str, Any]) -> list[dict[str, str]]:
+    """Another person's approval of what a preview showed."""
+    return [{"person": "乙", "answer": "approve", "content_hash": shown["content_hash"]}]
+
+
+def test_preview_then_recompute(settings: Settings, tmp_path: Path) -> None:
+    settings = played(settings, tmp_path)
     assert api.preview(settings, CENTRE, TODAY)["lines"] == 0
-    path = rules / CENTRE / "policy.yaml"
-    path.write_text(path.read_text(encoding="utf-8").replace("share: 25%", "share: 26%"), encoding="utf-8")
+    share(settings, 26)
     before = state(settings)
     shown = api.preview(settings, CENTRE, TODAY)
     assert state(settings) == before
@@ -48,7 +68,7 @@ def test_preview_then_recompute(settings: Settings, tmp_path: Path) -> None:
     assert refused("更正比例", person="甲") == "RECOMPUTE-APPROVAL"
     assert refused("更正比例", content_hash="0" * 64) == "RECOMPUTE-APPROVAL"
     assert state(settings) == before
-    given: list[dict[str, str]] = [{"person": "乙", "answer": "approve", "content_hash": shown["content_hash"]}]
+    given = agreed(shown)
     done = api.recompute(settings, CENTRE, TODAY, "甲", "更正比例", given)
     assert (done["posted"], done["amount_fen"]) == (shown["lines"], shown["amount_fen"])
     assert api.recompute(settings, CENTRE, TODAY, "甲", "更正比例", given) == {"posted": 0, "amount_fen": 0, "changed": False}
@@ -78,14 +98,10 @@ class Crash(BaseException):
 def test_an_interrupted_recompute_is_finished_by_the_next_and_keeps_no_night_waiting(
     step: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rules = tmp_path / "rules"
-    shutil.copytree(settings.rules, rules)
-    settings = dataclasses.replace(settings, rules=rules)
-    play(settings, CENTRE, (1, 2, 3))
-    path = rules / CENTRE / "policy.yaml"
-    path.write_text(path.read_text(encoding="utf-8").replace("share: 25%", "share: 26%"), encoding="utf-8")
+    settings = played(settings, tmp_path)
+    share(settings, 26)
     shown = api.preview(settings, CENTRE, TODAY)
-    given: list[dict[str, str]] = [{"person": "乙", "answer": "approve", "content_hash": shown["content_hash"]}]
+    given = agreed(shown)
 
     def crash(*_: Any) -> None:
         raise Crash
@@ -103,14 +119,10 @@ def test_an_interrupted_recompute_is_finished_by_the_next_and_keeps_no_night_wai
 def test_a_recompute_that_the_second_computation_doubts_is_checked_again(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rules = tmp_path / "rules"
-    shutil.copytree(settings.rules, rules)
-    settings = dataclasses.replace(settings, rules=rules)
-    play(settings, CENTRE, (1, 2, 3))
-    path = rules / CENTRE / "policy.yaml"
-    path.write_text(path.read_text(encoding="utf-8").replace("share: 25%", "share: 26%"), encoding="utf-8")
+    settings = played(settings, tmp_path)
+    share(settings, 26)
     shown = api.preview(settings, CENTRE, TODAY)
-    given: list[dict[str, str]] = [{"person": "乙", "answer": "approve", "content_hash": shown["content_hash"]}]
+    given = agreed(shown)
     before = postings(settings)
     doubt = Finding(code="PROOF-DIFFERS", severity="error", what="不一致", todo="查明")
     with monkeypatch.context() as patched:
@@ -126,28 +138,122 @@ def test_a_recompute_that_the_second_computation_doubts_is_checked_again(
 def test_what_was_approved_is_posted_although_the_rules_change_meanwhile(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rules = tmp_path / "rules"
-    shutil.copytree(settings.rules, rules)
-    settings = dataclasses.replace(settings, rules=rules)
-    play(settings, CENTRE, (1, 2, 3))
-    path = rules / CENTRE / "policy.yaml"
-
-    def share(percent: int) -> None:
-        path.write_text(re.sub(r"share: \d+%", f"share: {percent}%", path.read_text(encoding="utf-8")), encoding="utf-8")
-
-    share(26)
+    settings = played(settings, tmp_path)
+    share(settings, 26)
     shown = api.preview(settings, CENTRE, TODAY)
-    given: list[dict[str, str]] = [{"person": "乙", "answer": "approve", "content_hash": shown["content_hash"]}]
+    given = agreed(shown)
     open_run, before = opening.open_run, state(settings)
 
     def changed_just_before(*args: Any, **kwargs: Any) -> Any:
-        share(27)
+        share(settings, 27)
         return open_run(*args, **kwargs)
 
     monkeypatch.setattr(opening, "open_run", changed_just_before)
     with pytest.raises(TerminalError, match="RUN-POLICY"):
         api.recompute(settings, CENTRE, TODAY, "甲", "更正比例", given)
     assert state(settings) == before
+
+
+def test_an_upgrade_that_changes_nothing_keeps_no_night_waiting(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    play(settings, CENTRE, (1, 2, 3))
+    before = postings(settings)
+    upgraded(monkeypatch, 0)
+    api.run_night(settings, CENTRE, TODAY + timedelta(days=1), "夜间")
+    assert postings(settings) == before
+
+
+def test_an_upgrade_that_changes_money_waits_for_a_recompute(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    play(settings, CENTRE, (1, 2, 3))
+    tomorrow = TODAY + timedelta(days=1)
+    posted, before = postings(settings), state(settings)
+    upgraded(monkeypatch, 7)
+    for _ in range(2):
+        with pytest.raises(TerminalError, match="NIGHT-UPGRADE") as caught:
+            api.run_night(settings, CENTRE, tomorrow, "夜间")
+    assert state(settings) == before
+    shown = api.preview(settings, CENTRE, TODAY)
+    assert f"{shown['loans']} 笔贷款共 {shown['lines']} 行" in caught.value.message.what
+    assert shown["causes"] == {"程序升级": 7 * shown["lines"]}
+    # A night that was run before the upgrade is still the night that it was.
+    assert api.open_night(settings, CENTRE, TODAY, "夜间")["rerun"]
+    given = agreed(shown)
+    done = api.recompute(settings, CENTRE, TODAY, "甲", "程序升级", given)
+    assert (done["posted"], done["amount_fen"]) == (shown["lines"], 7 * shown["lines"])
+    added = postings(settings)[len(posted) :]
+    c = tables.posting_cause
+    with open_database(settings).read() as conn:
+        causes = conn.execute(sa.select(c.c.cause).distinct().where(c.c.posting_no.in_([r["posting_no"] for r in added]))).scalars().all()
+    assert causes == ["engine"]
+    api.run_night(settings, CENTRE, tomorrow, "夜间")
+    assert len(postings(settings)) == len(posted) + len(added)
+
+
+def test_a_night_that_another_engine_opened_goes_on_when_both_agree(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    play(settings, CENTRE, (1, 2, 3))
+    before, tomorrow = postings(settings), TODAY + timedelta(days=1)
+    opened = api.open_night(settings, CENTRE, tomorrow, "夜间")
+    with monkeypatch.context() as patched:
+        upgraded(patched, 7)
+        with pytest.raises(TerminalError, match="RUN-ENGINE"):
+            api.run_night(settings, CENTRE, tomorrow, "夜间")
+    assert postings(settings) == before
+    upgraded(monkeypatch, 0)
+    api.run_night(settings, CENTRE, tomorrow, "夜间")
+    assert postings(settings) == before
+    t = tables.run
+    with open_database(settings).read() as conn:
+        row = conn.execute(sa.select(t.c.engine_version, t.c.state).where(t.c.run_no == opened["run_no"])).one()
+    assert tuple(row) == ("upgraded", "closed")
+
+
+def test_an_old_night_is_not_judged_by_a_new_engine(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    play(settings, CENTRE, (1, 2, 3))
+    before = state(settings)
+    upgraded(monkeypatch, 7)
+    results = api.run_night(settings, CENTRE, TODAY, "夜间")
+    assert "rerun_differences" not in results["compute"]
+    assert state(settings) == before
+
+
+def test_an_approved_recompute_is_not_carried_out_by_another_engine(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = played(settings, tmp_path)
+    share(settings, 26)
+    shown = api.preview(settings, CENTRE, TODAY)
+    given = agreed(shown)
+
+    def crash(*_: Any) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patched:
+        patched.setattr("subsidy.night.recompute.compute.compute", crash)
+        with pytest.raises(Crash):
+            api.recompute(settings, CENTRE, TODAY, "甲", "更正比例", given)
+    before = postings(settings)
+    with monkeypatch.context() as patched:
+        upgraded(patched, 7)
+        with pytest.raises(TerminalError, match="RUN-ENGINE"):
+            api.recompute(settings, CENTRE, TODAY, "甲", "更正比例", given)
+    assert postings(settings) == before
+    assert api.recompute(settings, CENTRE, TODAY, "甲", "更正比例", given)["amount_fen"] == shown["amount_fen"]
+
+
+def upgraded(monkeypatch: pytest.MonkeyPatch, more_fen: int) -> None:
+    """From now on the program is another one, that pays so much more for every line that it pays something for."""
+
+    def more(facts: Facts, policy: CentrePolicy) -> Assessment:
+        found = assess(facts, policy)
+        at = found.lines.schema.get_field_index("payable_fen")
+        paid = found.lines["payable_fen"]
+        raised = pc.if_else(pc.greater(paid, 0), pc.add(paid, more_fen), paid)
+        return dataclasses.replace(found, lines=found.lines.set_column(at, "payable_fen", raised))
+
+    for module in ("upgrade", "opening", "recompute", "compute"):
+        monkeypatch.setattr(f"subsidy.night.{module}.ENGINE_VERSION", "upgraded")
+    for module in ("compute", "posting", "causes"):
+        monkeypatch.setattr(f"subsidy.night.{module}.assess", more)
+    monkeypatch.setattr("subsidy.night.second.compare", lambda *_: [])
 
 
 def postings(settings: Settings) -> list[dict[str, Any]]:
