@@ -20,7 +20,7 @@ from subsidy.portal import config
 from subsidy.portal.centre_card import full_name
 from subsidy.portal.links import NightLink, PeriodLink
 from subsidy.portal.notes import say, telling
-from subsidy.portal.request import read_period, read_recompute
+from subsidy.portal.request import actor_of, read_period, read_recompute
 from subsidy.portal.roles import load_roles
 from subsidy.portal.steps import retrying
 from subsidy.settings import Settings, load_settings
@@ -131,8 +131,9 @@ class ApproveSettlement(_Approval):
         if not person:
             say(self, context, str(NO_ANSWER))
             self.go_on(context, REPORT)
-        if not load_roles(settings.rules).may(person, self.centre, "approve"):
-            self.start_over(context, f"{person} 没有本中心的审批权限。")
+        if person == actor_of(context["dag_run"]) or not load_roles(settings.rules).may(person, self.centre, "approve"):
+            api.record_act(settings, self.centre, person, "refused", f"settlement:{self.period}", "")
+            self.start_over(context, f"{person} 触发了这次提请，或没有本中心的审批权限，不能批准。")
         answer = "approve" if chosen == [self.APPROVE] else "reject"
         content_hash = context["ti"].xcom_pull(task_ids=self.task_id, key="content_hash")
         outcome = api.answer_settlement(settings, self.centre, self.period, person, answer, content_hash)

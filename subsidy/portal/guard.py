@@ -75,22 +75,38 @@ def read_act(route: str, body: dict[str, Any], date_of_run: Callable[[str, str],
         if found is None:
             continue
         groups = {name: unquote(value) for name, value in found.groupdict().items()}
-        if act == "clear" and body.get("dry_run", True):
+        if act == "clear" and _looks_only(body):
             return None
         dag_id = groups.get("dag") or str(body.get("dag_id") or "")
         conf = body.get("conf") if isinstance(body.get("conf"), dict) else {}
         assert isinstance(conf, dict)
-        days = [str(body.get("partition_key") or conf.get("business_date") or conf.get("period") or "")]
-        if act == "trigger" and conf.get("mode") == "preview":
+        days = [_when(dag_id, body.get("partition_key"), conf)]
+        if act == "trigger" and conf.get("mode") == "preview" and kind_of(dag_id) == "night":
             act = "preview"  # changes nothing, so that whoever looks may still approve
         elif act == "clear":
             days = [date_of_run(dag_id, groups.get("run") or str(body.get("dag_run_id") or ""))]
         elif act == "backfill":
             days = _days_or_none(str(body.get("from_date")), str(body.get("to_date")))
         elif act == "pause":
-            act, days = ("pause" if body.get("is_paused") else "resume"), ["*"]
+            act, days = ("resume" if body.get("is_paused") is False else "pause"), ["*"]
         return Act(act, dag_id, tuple(_subject(dag_id, day) for day in days), str(conf.get("reason") or body.get("note") or ""))
     return None
+
+
+def _looks_only(body: dict[str, Any]) -> bool:
+    """Whether a clear is a dry run for certain. Airflow also takes words for truth values; what is not plainly a dry run is an act."""
+    return body.get("dry_run", True) is True
+
+
+def _when(dag_id: str, key: Any, form: dict[str, Any]) -> str:
+    """Business date or period that a run of a DAG is for, read where its tasks read it (`request`)."""
+    return str(key or form.get("period" if kind_of(dag_id) in ("publish", "clearing") else "business_date") or "")
+
+
+def kind_of(dag_id: str) -> str:
+    """The kind of DAG, ``unknown`` for one that is not ours."""
+    known = read_dag_id(dag_id)
+    return known[1] if known else "unknown"
 
 
 def days_between(first: str, last: str) -> list[str]:
@@ -110,8 +126,7 @@ def _days_or_none(first: str, last: str) -> list[str]:
 
 
 def _subject(dag_id: str, when: str) -> str:
-    known = read_dag_id(dag_id)
-    kind = known[1] if known else "unknown"
+    kind = kind_of(dag_id)
     return f"{ {'publish': 'settlement', 'recompute': 'night'}.get(kind, kind) }:{when}"
 
 
@@ -128,7 +143,7 @@ def objection(route: str, body: dict[str, Any]) -> Message | None:
             days_between(str(body.get("from_date")), str(body.get("to_date")))
         except ValueError:
             return RANGE
-    if route.endswith("/clearTaskInstances") and not body.get("dry_run", True) and not body.get("dag_run_id"):
+    if route.endswith("/clearTaskInstances") and not _looks_only(body) and not body.get("dag_run_id"):
         return ONE_RUN
     return None
 
@@ -213,8 +228,7 @@ def date_of_run(dag_id: str, run_id: str) -> str:
         row = session.execute(select(DagRun.partition_key, DagRun.conf).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)).first()
     if row is None:
         return ""
-    conf = row[1] or {}
-    return str(row[0] or conf.get("business_date") or conf.get("period") or "")
+    return _when(dag_id, row[0], row[1] or {})
 
 
 def seconds_asked(dag_id: str, run_id: str, task_id: str) -> float:

@@ -281,6 +281,15 @@ def test_which_requests_are_acts_of_which_person_on_which_night() -> None:
     assert act(f"POST /api/v2/dags/{night}/dagRuns/r%201/clear", dry_run=False) == ("clear", night, ("night:2026-10-20",))
     assert act(f"PATCH /api/v2/dags/{night}", is_paused=True) == ("pause", night, ("night:*",))
     assert act(f"GET /api/v2/dags/{night}/dagRuns") is None and act(f"PATCH /api/v2/dags/{night}/dagRuns/x", state="success") is None
+    # Airflow takes words for truth values, and reads a run's day or period where its tasks read it: neither hides an act.
+    for word in ("false", "off", 0, "n", None):
+        assert act(f"POST /api/v2/dags/{night}/clearTaskInstances", dag_run_id="r 1", dry_run=word)[0] == "clear"
+        refused = objection(f"POST /api/v2/dags/{night}/clearTaskInstances", {"dry_run": word})
+        assert refused is not None and refused.code == "CLEAR-ONE-RUN"
+    preview = act(f"POST /api/v2/dags/{publish}/dagRuns", conf={"period": "2026-10", "mode": "preview", "business_date": "2000-01-01"})
+    assert preview == ("trigger", publish, ("settlement:2026-10",))
+    elsewhere = act(f"POST /api/v2/dags/{night}/dagRuns", conf={"period": "2000-01", "business_date": "2026-10-20"})
+    assert elsewhere == ("trigger", night, ("night:2026-10-20",))
     days = {"from_date": "2026-10-01T00:00:00Z", "to_date": "2026-10-02T00:00:00Z"}
     assert act("POST /api/v2/backfills", dag_id=night, **days) == ("backfill", night, ("night:2026-10-01", "night:2026-10-02"))
     assert objection("POST /api/v2/backfills", {**days, "max_active_runs": 1}) is None
@@ -293,6 +302,32 @@ def test_which_requests_are_acts_of_which_person_on_which_night() -> None:
         assert refused is not None and refused.code == code
     bulk = objection(f"POST /api/v2/dags/{night}/clearTaskInstances", {"dry_run": False})
     assert bulk is not None and bulk.code == "CLEAR-ONE-RUN"
+
+
+def test_who_asked_for_a_settlement_cannot_approve_it(monkeypatch: pytest.MonkeyPatch) -> None:
+
+    from subsidy.night import api
+    from subsidy.portal import approval
+
+    class Again(Exception):
+        pass
+
+    def start_over(self: Any, context: Any, message: str) -> None:
+        raise Again(message)
+
+    acts: list[tuple[str, str, str]] = []
+    everybody = SimpleNamespace(may=lambda *_: True)
+    monkeypatch.setattr(approval, "load_settings", lambda: SimpleNamespace(rules=None))
+    monkeypatch.setattr(approval, "load_roles", lambda rules: everybody)
+    monkeypatch.setattr(approval._Approval, "start_over", start_over)
+    monkeypatch.setattr(api, "record_act", lambda settings, centre, person, act, subject, reason: acts.append((person, act, subject)))
+    monkeypatch.setattr(api, "answer_settlement", lambda *_: pytest.fail("the answer was taken"))
+    run = SimpleNamespace(partition_key="2026-10", triggering_user_name="zhao", conf={})
+    event = {"responded_by_user": {"id": "zhao"}, "chosen_options": ["批准"]}
+    task = approval.ApproveSettlement(task_id="approve", centre="hangzhou")
+    with pytest.raises(Again, match="zhao"):
+        task.execute_complete.__wrapped__(task, {"dag_run": run, "params": {}}, event)
+    assert acts == [("zhao", "refused", "settlement:2026-10")]
 
 
 BAG = """
