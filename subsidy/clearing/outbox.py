@@ -160,21 +160,28 @@ def sync_folder(folder: Path) -> None:
 
 
 _CAUSES = {
-    errno.ENOSPC: "磁盘已满",
+    errno.ENOSPC: "磁盘已满（空间或文件数）",
     errno.EDQUOT: "磁盘配额已用完",
     errno.EROFS: "目录只读",
     errno.EACCES: "没有写权限",
     errno.EPERM: "没有写权限",
     errno.EIO: "磁盘读写错误",
+    errno.EMFILE: "打开的文件太多",
+    errno.ENFILE: "打开的文件太多",
+    errno.ENOMEM: "内存不足",
 }
+
+
+def cause_of(error: OSError) -> str:
+    """Why the machine refused, in words."""
+    return _CAUSES.get(error.errno or 0, f"系统错误 {error.errno}")
 
 
 def disk_error(path: Path, error: OSError) -> TransientError:
     """What to say when a file cannot be written."""
-    cause = _CAUSES.get(error.errno or 0, f"系统错误 {error.errno}")
     return TransientError(
         "PUBLISH-DISK",
-        f"不能在目录 {path.parent.name} 写文件：{cause}。",
+        f"不能在目录 {path.parent.name} 写文件：{cause_of(error)}。",
         "没有半截的文件可见；账簿中的批次未变，已发布的文件不受影响。",
         "清理磁盘或恢复写权限后重试，系统从中断处继续。",
     )

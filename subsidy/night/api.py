@@ -14,7 +14,7 @@ import pyarrow as pa
 from subsidy.errors import TerminalError
 from subsidy.ledger import audit
 from subsidy.ledger.database import open_database
-from subsidy.night import bank, clock, context, opening, posting, proving, reporting, settling, tally, upgrade
+from subsidy.night import bank, clock, context, opening, posting, proving, reporting, settling, tally, trouble, upgrade
 from subsidy.night import compute as computing
 from subsidy.night import recompute as recomputing
 from subsidy.night import take_in as taking
@@ -37,6 +37,7 @@ STEPS: tuple[tuple[str, str, Step], ...] = (
 _BY_NAME = {name: step for name, _, step in STEPS}
 
 
+@trouble.told
 def open_night(settings: Settings, centre: str, business_date: date, actor: str, mode: str = "night", reason: str = "") -> dict[str, Any]:
     """Open (or find again) the run of a business date. Returns run_no, business_date, policy_version, rerun.
 
@@ -48,6 +49,7 @@ def open_night(settings: Settings, centre: str, business_date: date, actor: str,
     return {"run_no": run.run_no, "business_date": str(run.business_date), "policy_version": run.policy_version, "rerun": run.closed}
 
 
+@trouble.told
 def step(settings: Settings, centre: str, run_no: int, name: str) -> dict[str, Any]:
     """Run one step of an opened run under the centre's lease. BusyError when somebody else works on the centre."""
     ctx = context.load(settings, centre, run_no)
@@ -93,6 +95,7 @@ def report(settings: Settings, centre: str, run_no: int) -> dict[str, Any]:
     return step(settings, centre, run_no, "report")
 
 
+@trouble.told
 def close_night(settings: Settings, centre: str, run_no: int) -> dict[str, Any]:
     """Close the run."""
     closed = step(settings, centre, run_no, "close_night")
@@ -113,11 +116,13 @@ def run_night(
     return results
 
 
+@trouble.told
 def preview(settings: Settings, centre: str, business_date: date) -> dict[str, Any]:
     """What a recompute with today's rules and knowledge would change; writes nothing. Returns amounts, loans, lines, per cause."""
     return recomputing.preview(settings, centre, business_date)
 
 
+@trouble.told
 def recompute(
     settings: Settings, centre: str, business_date: date, actor: str, reason: str, approvals: list[dict[str, str]]
 ) -> dict[str, Any]:
@@ -138,6 +143,7 @@ def answer_settlement(settings: Settings, centre: str, period: str, person: str,
     return settling.answer(settings, centre, period, person, answer, content_hash)
 
 
+@trouble.told
 def publish(settings: Settings, centre: str, period: str) -> dict[str, Any]:
     """Publish the approved payment files of a period; again does nothing."""
     published = settling.publish(settings, centre, period)
@@ -145,6 +151,7 @@ def publish(settings: Settings, centre: str, period: str) -> dict[str, Any]:
     return published
 
 
+@trouble.told
 def read_results(settings: Settings, centre: str, business_date: date, actor: str) -> dict[str, Any]:
     """Read result, movement and answer files of the banks."""
     counts = bank.read_results(settings, centre, business_date, actor)
@@ -152,12 +159,14 @@ def read_results(settings: Settings, centre: str, business_date: date, actor: st
     return counts
 
 
+@trouble.told
 def refresh_reports(settings: Settings, centre: str) -> dict[str, Any]:
     """Write the workbooks of the periods whose ledger moved on since, as new versions: after an answer, a publication, bank files.
     Returns periods and paths; none when all are current."""
     return reporting.refresh(settings, centre)
 
 
+@trouble.told
 def clear_month(settings: Settings, period: str) -> dict[str, Any]:
     """Clear a month over all centres: a new numbered version when anything changed. Names the centres that are missing."""
     return bank.clear_month(settings, period)

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
+from subsidy import ENGINE_VERSION
+
 J = TypeVar("J")
 R = TypeVar("R")
 
@@ -40,12 +42,17 @@ def each(work: Callable[[J], R], jobs: Sequence[J]) -> list[R]:
 
 @contextmanager
 def _helper(work: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Callable[[], list[Any] | None]]:
-    """A helper at work on `jobs`; yields what waits for its results: None when it failed, and its standard error says why."""
-    with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as left:
-        pickle.dump((work, jobs), told)
-        told.seek(0)
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        process = subprocess.Popen([sys.executable, "-m", __name__], stdin=told, stdout=left, env=environment)
+    """A helper at work on `jobs`; yields what waits for its results: None when it failed or the machine had no room for it."""
+    with ExitStack() as held:
+        try:
+            told, left = held.enter_context(tempfile.TemporaryFile()), held.enter_context(tempfile.TemporaryFile())
+            pickle.dump((ENGINE_VERSION, work, jobs), told)
+            told.seek(0)
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+            process = subprocess.Popen([sys.executable, "-m", __name__], stdin=told, stdout=left, env=environment)
+        except OSError:
+            yield lambda: None
+            return
 
         def results() -> list[Any] | None:
             if process.wait() != 0:
@@ -62,10 +69,12 @@ def _helper(work: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Callabl
 
 
 def main() -> None:
-    """What a helper does."""
+    """What a helper does; nothing when the program was upgraded under the step that asks."""
     left = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what is printed does not belong among the results
-    work, jobs = pickle.load(sys.stdin.buffer)
+    version, work, jobs = pickle.load(sys.stdin.buffer)
+    if version != ENGINE_VERSION:
+        sys.exit(f"engine {ENGINE_VERSION} asked by engine {version}")
     with left:
         pickle.dump([work(job) for job in jobs], left)
 

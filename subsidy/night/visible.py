@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from subsidy.clearing.outbox import cause_of
 from subsidy.errors import TerminalError, TransientError
 from subsidy.ledger import tables
 from subsidy.ledger.database import Database
@@ -49,7 +50,7 @@ def show(
     except OSError as error:
         raise TransientError(
             "FILE-DISK",
-            f"写文件失败：{error.strerror}（{stem}）。",
+            f"写文件失败：{cause_of(error)}（{stem}）。",
             "没有留下不完整的文件，账簿未动。",
             "检查磁盘空间和目录权限后重跑本步骤。",
         ) from None

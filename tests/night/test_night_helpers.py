@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -48,6 +49,20 @@ def test_one_job_or_one_processor_starts_no_helper(monkeypatch: pytest.MonkeyPat
 
 def test_the_work_of_a_dead_helper_is_done_all_the_same() -> None:
     assert helpers.each(dies_in_a_helper, range(5)) == [0, -1, -2, -3, -4]
+
+
+@pytest.mark.parametrize("missing", ["tempfile.TemporaryFile", "subprocess.Popen"])
+def test_where_the_machine_has_no_room_for_a_helper_the_work_is_done_here(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(f"subsidy.night.helpers.{missing}", full)
+    assert helpers.each(whose, range(5)) == [(job, True) for job in range(5)]
+
+
+def test_a_helper_of_another_program_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(helpers, "ENGINE_VERSION", "before the upgrade")
+    assert all(mine for _, mine in helpers.each(whose, range(5)))
 
 
 def test_an_error_in_a_helper_is_raised_here() -> None:

@@ -1,0 +1,33 @@
+"""What the machine refuses (disk, memory, open files), said to people where a step meets it outside its own writing of files."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from subsidy.clearing.outbox import cause_of
+from subsidy.errors import TransientError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def told(work: Callable[P, R]) -> Callable[P, R]:
+    """`work`, whose OSError and MemoryError become TransientError ``MACHINE-REFUSED``: what is committed stays, the rest is done again."""
+
+    @functools.wraps(work)
+    def telling(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return work(*args, **kwargs)
+        except (OSError, MemoryError) as error:
+            name = Path(str(error.filename)).name if isinstance(error, OSError) and error.filename else ""
+            raise TransientError(
+                "MACHINE-REFUSED",
+                f"读写文件或取用内存失败：{cause_of(error) if isinstance(error, OSError) else '内存不足'}{f'（{name}）' if name else ''}。",
+                "已完成的部分都已保存，没有做完的部分整体撤销；没有付款，没有重复记账。",
+                "检查磁盘空间、目录权限和内存，然后重跑本步骤；系统会自动重试。",
+            ) from error
+
+    return telling
