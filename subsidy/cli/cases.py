@@ -26,7 +26,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "cases",
         help="运行中心的核算样例（cases.yaml），预期与计算逐分比较",
         description="运行核算样例：按每个结算日前一夜已知的事实，用规则引擎和第二套计算各算一遍，与预期逐分比较。"
-        "有不符时并排列出并附推导，退出码 1。",
+        "有不符时并排列出并附推导，退出码 1；没有样例时也是 1。",
     )
     command.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="样例文件或中心目录；不写则运行全部中心")
     command.add_argument("--rules", type=Path, help="规则目录；默认取设置 SUBSIDY_RULES")
@@ -37,7 +37,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the cases of all files named. 0: all as expected, 1: some differ, 3: a centre's folder is broken (the others are run).
+    """Run the cases of all files named. 0: all as expected, 1: some differ or there are none, 3: a centre's folder is broken (the others
+    are run).
 
     `CasesError` when a cases file cannot be read.
     """
@@ -67,6 +68,9 @@ def run(args: argparse.Namespace) -> int:
         print(summary(results))
     if broken:
         return STOPPED
+    if not results:
+        print("还没有样例；上线前至少写十二个。", file=sys.stderr)
+        return FOUND
     return DONE if all(result.ok for result in results) else FOUND
 
 

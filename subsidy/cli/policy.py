@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from subsidy.clearing.folder import load_folder
 from subsidy.errors import Finding
 from subsidy.policy import CentrePolicy, PolicyError, centre_names, is_centre_name, load_centre, load_packed
 from subsidy.policy.describe import Statement, describe, differences
@@ -23,7 +24,11 @@ def register(subparsers: Any) -> None:
     parser = subparsers.add_parser("policy", help=about, description=f"{about}（rules/<中心>/policy.yaml）。")
     commands = parser.add_subparsers(title="命令", metavar="命令", required=True)
 
-    check = commands.add_parser("check", help="检查规则，一次列出全部错误", description="检查规则，一次列出全部错误。有错误时退出码为 1。")
+    check = commands.add_parser(
+        "check",
+        help="检查中心文件夹，一次列出全部错误",
+        description="检查规则、入库文件和付款文件的约定（policy.yaml、files.yaml、outbound.yaml），一次列出全部错误。有错误时退出码为 1。",
+    )
     check.add_argument("centres", nargs="*", metavar="中心", help="中心文件夹名；不写为全部中心")
     check.set_defaults(run=_check)
 
@@ -58,7 +63,7 @@ def _check(args: argparse.Namespace) -> int:
     result: dict[str, dict[str, Any]] = {}
     for centre in args.centres or centre_names(rules):
         try:
-            policy = load_centre(rules, centre)
+            policy = load_folder(rules, centre)
         except PolicyError as error:
             result[centre] = {"ok": False, "version": "", "findings": error.findings, "warnings": (), "code": ""}
         else:

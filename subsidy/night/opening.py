@@ -10,13 +10,14 @@ from sqlalchemy.engine import Connection
 
 from subsidy import ENGINE_VERSION
 from subsidy.calendar import settlements_due
+from subsidy.clearing.folder import load_folder
 from subsidy.errors import BusyError, TerminalError
 from subsidy.facts.store import Store
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
 from subsidy.night import clock, context
 from subsidy.night.context import Context, Run
-from subsidy.policy import CentrePolicy, load_centre, pack, working_days_of
+from subsidy.policy import CentrePolicy, pack, working_days_of
 from subsidy.settings import Settings
 
 
@@ -40,7 +41,7 @@ def open_run(
         found = night_of(conn, centre, business_date) if mode == "night" else None
     if found is not None:
         return found
-    policy = load_centre(settings.rules, centre)
+    policy = load_folder(settings.rules, centre)  # the whole of it is pinned, and could not be mended under an open run
     if policy_version not in (None, policy.version):
         raise TerminalError(
             "RUN-POLICY",

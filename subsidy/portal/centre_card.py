@@ -44,10 +44,10 @@ def full_name(rules: Path, centre: str) -> str:
 
 def read_card(rules: Path, centre: str) -> CentreCard:
     """Load the folder of one centre, and turn its faults into text instead of raising: one centre must not hide another."""
-    from subsidy.policy import load_centre
+    from subsidy.clearing.folder import load_folder
 
     try:
-        policy = load_centre(rules, centre)
+        policy = load_folder(rules, centre)
     except (SubsidyError, OSError) as error:
         return CentreCard(centre, centre, centre, DEADLINE_HOUR, str(error))
     return CentreCard(centre, policy.name, policy.short_name, policy.deadline_hour, "")

@@ -48,6 +48,8 @@ def rules(tmp_path: Path) -> Path:
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
+    for name in ("files.yaml", "outbound.yaml"):
+        shutil.copy(RULES / "hangzhou" / name, tmp_path / "test" / name)
     return tmp_path
 
 
@@ -152,6 +154,12 @@ def test_diff_names_each_key_that_changed() -> None:
 
 def test_check_lists_all_faults_and_fails(run: Run, rules: Path) -> None:
     assert run("policy", "check", "--rules", str(rules))[0] == 0
+    for name in ("files.yaml", "outbound.yaml"):
+        good = (rules / "test" / name).read_text(encoding="utf-8")
+        edit(rules / "test" / name, ("encoding:", "encodnig:"))
+        code, out = run("policy", "check", "--rules", str(rules), "test")
+        assert code == 1 and f"test/{name}" in out and "encoding" in out
+        (rules / "test" / name).write_text(good, encoding="utf-8")
     edit(rules / "test" / "policy.yaml", ("method: ratio", "method: ratios"), ("day: 20", "day: 99"))
     code, out = run("policy", "check", "--rules", str(rules), "test")
     assert code == 1
