@@ -9,12 +9,10 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any
 
-import pyarrow as pa
-
 from subsidy.errors import TerminalError
 from subsidy.ledger import audit
 from subsidy.ledger.database import open_database
-from subsidy.night import bank, clock, context, opening, posting, proving, reporting, settling, tally, trouble, upgrade
+from subsidy.night import bank, clock, context, memory, opening, posting, proving, reporting, settling, tally, trouble, upgrade
 from subsidy.night import compute as computing
 from subsidy.night import recompute as recomputing
 from subsidy.night import take_in as taking
@@ -57,7 +55,7 @@ def step(settings: Settings, centre: str, run_no: int, name: str) -> dict[str, A
         try:
             return _BY_NAME[name](upgrade.pinned(ctx, token) if name == "compute" else ctx, token)
         finally:
-            pa.default_memory_pool().release_unused()  # lest the next step's peak stands upon this one's
+            memory.give_back()  # lest the next step's peak stands upon this one's
 
 
 def take_in(settings: Settings, centre: str, run_no: int) -> dict[str, Any]:
@@ -147,6 +145,7 @@ def answer_settlement(settings: Settings, centre: str, period: str, person: str,
 def publish(settings: Settings, centre: str, period: str) -> dict[str, Any]:
     """Publish the approved payment files of a period; again does nothing."""
     published = settling.publish(settings, centre, period)
+    memory.give_back()
     tally.refresh(settings, centre, period)
     return published
 

@@ -16,10 +16,13 @@ from subsidy.facts.store import Segment, Store
 from subsidy.facts.view import load
 from subsidy.ledger import tables
 from subsidy.ledger.database import Database
+from subsidy.night import memory
 from subsidy.night.context import Run
 
 #: Rows of all fact tables that one bucket group may hold; decides memory, never a result.
 GROUP_ROWS = 400_000
+#: A transaction weighs as much as so many other rows: a line comes of it, and is compared, posted and shown.
+TRANSACTION_WEIGHS = 3
 
 
 def segments(conn: Connection, centre: str, through: date, run_no: int | None = None, through_run: int | None = None) -> list[Segment]:
@@ -63,12 +66,13 @@ def add(db: Database, conn: Connection, run: Run, written: Sequence[Segment]) ->
 
 
 def groups(known: Sequence[Segment]) -> Iterator[range]:
-    """Ranges of buckets that together cover all, each small enough to be worked on at once."""
-    rows = sum(s.rows for s in known if s.table_name in TABLES)
+    """Ranges of buckets that together cover all, each small enough to be worked on at once; memory goes back between them."""
+    rows = sum(s.rows * (TRANSACTION_WEIGHS if s.table_name == "transaction" else 1) for s in known if s.table_name in TABLES)
     count = min(BUCKETS, max(1, -(-rows // GROUP_ROWS)))
     edges = [i * BUCKETS // count for i in range(count + 1)]
     for low, high in itertools.pairwise(edges):
         yield range(low, high)
+        memory.give_back()
 
 
 def facts_of(
