@@ -15,7 +15,7 @@ from subsidy.entitlement.versions import Version, each
 
 @dataclass(frozen=True, slots=True)
 class Episodes:
-    """Suspensions, sorted by (loan, begin): `cure` is FAR while not cured."""
+    """Suspensions, sorted by (loan, begin), none of which overlap: `cure` is FAR while not cured."""
 
     loan: Int32
     begin: Int32
@@ -31,7 +31,7 @@ def suspend(book: Book, sight: Sight, changes: Changes, version: Version, asked:
     found = [_by_change(changes), *_by_condition(book, sight, version, asked)]
     loan, begin, cure = (np.concatenate([getattr(e, n) for e in found]) for n in ("loan", "begin", "cure"))
     order = np.lexsort((begin, loan))
-    episodes = Episodes(loan[order], begin[order], cure[order])
+    episodes = _joined(Episodes(loan[order], begin[order], cure[order]))
     cured_on = np.full(len(book.rows), NO_DAY, np.int32)
     if not len(order):
         return episodes, cured_on
@@ -49,6 +49,16 @@ def suspend(book: Book, sight: Sight, changes: Changes, version: Version, asked:
     sight.suspended[:] = cured_on != NO_DAY
     sight.cured[:] = sight.suspended & (cured_on != FAR)
     return episodes, cured_on
+
+
+def _joined(found: Episodes) -> Episodes:
+    """Suspensions that overlap, whatever brought them about, are one: from the first beginning to the last cure."""
+    if not len(found.loan):
+        return found
+    last = np.maximum.accumulate((found.loan.astype(np.int64) << 32) + found.cure)
+    starts = np.append(True, (found.loan[1:].astype(np.int64) << 32) + found.begin[1:] >= last[:-1])
+    at = np.flatnonzero(starts)
+    return Episodes(found.loan[at], found.begin[at], (last[np.append(at[1:], len(last)) - 1] & 0xFFFFFFFF).astype(np.int32))
 
 
 def _by_change(changes: Changes) -> Episodes:

@@ -13,7 +13,7 @@ from subsidy.proof.balance import Balances, Fact, Numbering, is_part
 from subsidy.proof.dates import BASE, add_months
 from subsidy.proof.rules import FundRate, Policy, Unknown, Version
 from subsidy.proof.shadow import MILLION, Shadow, State, terms_on
-from subsidy.proof.status import Asked, History, by_change, by_status, status_facts
+from subsidy.proof.status import Asked, History, by_change, by_status, joined, status_facts
 
 REPAYMENTS = ("02", "03", "04", "05", "06")
 FIRST_DAY, LAST_DAY = date(1990, 1, 1), date(2099, 12, 31)
@@ -319,7 +319,9 @@ class Assessment:
             suspends = suspends or (line.version.suspends is not None and line.version.suspends(line.facts))
         intervals = by_change(self.loan.changes)
         if suspends:
-            intervals += by_status([Asked(line.row, line.version.suspends, line.facts) for line in asked], self.history)
+            intervals = joined(
+                [*intervals, *by_status([Asked(line.row, line.version.suspends, line.facts) for line in asked], self.history)]
+            )
         clawbacks = [(c["range_from"], c["range_to"]) for c in self.loan.changes if c["kind"] == "clawback"]
         for line in asked:
             self._gate(line, intervals)

@@ -103,3 +103,16 @@ def by_change(changes: Iterable[Fact]) -> list[Interval]:
     if begun is not None:
         found.append(Interval(begun, None))
     return found
+
+
+def joined(intervals: Iterable[Interval]) -> list[Interval]:
+    """Overlapping suspensions as one, from the first beginning to the last cure."""
+    found: list[Interval] = []
+    for interval in sorted(intervals, key=lambda i: i.begins_on):
+        last = found[-1] if found else None
+        if last is None or (last.cured_on is not None and last.cured_on <= interval.begins_on):
+            found.append(interval)
+        elif last.cured_on is not None:
+            later = None if interval.cured_on is None else max(last.cured_on, interval.cured_on)
+            found[-1] = Interval(last.begins_on, later)
+    return found

@@ -189,6 +189,17 @@ def test_a_second_suspension_is_counted() -> None:
     assert [o[2] for o in found[5:]] == [fen("375.00"), 0]
 
 
+def test_overlapping_suspensions_are_one() -> None:
+    """The centre suspends by TX03 what the overdue instalments have suspended already: one suspension, until both have ended."""
+    statuses = [status("2026-03-31", overdue_run=3), status("2026-06-15")]
+    changes = [change("B1", "suspend", "2026-04-20"), change("B2", "resume", "2026-07-01")]
+    rules = policy(rule(gates=gates(("suspension_count >= 2", "stop", "G-SECOND"), *SUSPENDED), suspension=suspension("overdue_run >= 3")))
+    assert [o[0] for o in outcomes(facts(*PERIODS, status=statuses, change=changes), rules)] == ["pay"] * 7
+    assert [o[0] for o in outcomes(facts(*PERIODS, status=statuses, change=changes[:1]), rules)] == ["pay", "pay", *["hold"] * 5]
+    apart = [change("B1", "suspend", "2026-06-15"), change("B2", "resume", "2026-07-01")]
+    assert [o[0] for o in outcomes(facts(*PERIODS, status=statuses, change=apart), rules)][5:] == ["stop", "stop"]
+
+
 def test_suspend_and_resume_by_change() -> None:
     """A TX03 suspension ends with a TX03 resume only; without `suspension` in the rule the gates decide, and see the cure."""
     by_change = [change("B1", "suspend", "2026-04-10"), change("B2", "resume", "2026-06-10")]
