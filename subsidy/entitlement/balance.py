@@ -44,11 +44,11 @@ def balances(book: Book, statuses: Statuses) -> Balance:
     at_start = first[:-1][loan]  # place of the loan's first row in `order`, per place
     principal = np.where(alive & ~unreadable, rows.principal, 0)[order]
     numbered = (
-        alive & ((rows.kind == 2) | (rows.kind == 4) | (rows.kind == 5)) & (rows.instalment > 0) & (rows.problem != Problem.ABOVE_TERM)
+        alive & ((rows.kind == 2) | (rows.kind == 4) | (rows.kind == 5)) & (rows.number > 0) & (rows.problem != Problem.ABOVE_TERM)
     )
-    numbered &= rows.instalment <= TERM_LIMIT_MONTHS
+    numbered &= rows.number <= TERM_LIMIT_MONTHS
     inst = numbered[order]
-    number = np.where(inst, rows.instalment[order], 0)
+    number = np.where(inst, rows.number[order], 0)
     start, first_number, start_known, status_day = _starts(book, statuses, order, alive[order], inst, number, principal, first)
     paid = _running(principal, at_start)
     after = start[loan] - paid
@@ -165,7 +165,7 @@ def _next_due(book: Book, order: Index, inst: Bool, pre: Index, first: Index, st
     has = last >= first[:-1][who]
     known = order[_first_where(inst, loan, len(loans))[who]]
     numbered = _first_where(inst, loan, len(loans))[who] >= 0
-    by_row = nominal_month(rows.due_on[known], due_day) - (rows.instalment[known] - 1)
+    by_row = nominal_month(rows.due_on[known], due_day) - (rows.number[known] - 1)
     one = np.where(numbered, by_row, month_of(loans.disbursed_on[who]) + 1)
     month = np.where(has, nominal_month(rows.due_on[order[np.maximum(last, 0)]], due_day) + 1, one)
     # With an opening and no instalment before: what fell due after the TX02 that gives the balance; nothing is missing when the balance was

@@ -61,7 +61,8 @@ class Rows:
     source: Index
     loan: Index
     kind: UInt8  # 1..9, 10 = 99, 0 unknown
-    instalment: Int32
+    instalment: Int32  # DQQC, as the bank numbers it
+    number: Int32  # of the instalment that the row pays; 0 for odd first days whatever their DQQC
     accrual_from: Int32
     accrual_to: Int32
     due_on: Int32

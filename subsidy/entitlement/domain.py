@@ -33,7 +33,7 @@ def mark(book: Book, changes: Changes) -> None:
     if len(settled) and settled.min() < FAR:
         _set(book, rows.accrual_to > settled[rows.loan], Problem.AFTER_SETTLEMENT)
     numbered = (rows.kind == 2) | (rows.kind == 4) | (rows.kind == 5)
-    _set(book, numbered & (rows.instalment > term_on(book, changes, rows.loan, rows.due_on)), Problem.ABOVE_TERM)
+    _set(book, numbered & (rows.number > term_on(book, changes, rows.loan, rows.due_on)), Problem.ABOVE_TERM)
 
 
 def live(book: Book) -> Bool:

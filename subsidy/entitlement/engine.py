@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from subsidy.entitlement import domain, frame, parts, shadows, window
+from subsidy.entitlement import domain, frame, numbering, parts, shadows, window
 from subsidy.entitlement.balance import balances
 from subsidy.entitlement.book import Book
 from subsidy.entitlement.changes import Changes, changes_of
@@ -89,6 +89,7 @@ def work(facts: Facts, policy: CentrePolicy, trace: Trace | None = None) -> Work
     rows = book.rows
     changes = changes_of(facts, book.loans)
     statuses = statuses_of(facts)
+    numbering.number(book)
     domain.mark(book, changes)
     version = version_of(book)
     _check_contract_terms(book, version)

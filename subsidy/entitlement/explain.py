@@ -270,12 +270,18 @@ class _Row:
         """Rows of a fact table of this agreement whose `column` has `value`."""
         return [int(at) for at in np.flatnonzero(np.array([v == value for v in self.book.facts[table].column(column).to_pylist()], bool))]
 
+    def _instalment(self) -> str:
+        sent, taken = int(self.line["instalment"]), int(self.book.rows.number[self.row])
+        if sent == taken:
+            return f"，第 {sent} 期" if sent else ""
+        return f"，银行编为第 {sent} 期，首段不还本、不算一期，" + (f"按第 {taken} 期计算" if taken else "按零头天数计算")
+
     def _input(self) -> Section:
         line, loans = self.line, self.book.loans
         contract, account = int(loans.contract[self.loan]), int(loans.account[self.loan])
         first, last = line["accrual_from"], line["accrual_to"]
         items = [
-            Item("业务", f"{KIND_NAMES.get(line['kind'], line['kind'])}" + (f"，第 {line['instalment']} 期" if line["instalment"] else "")),
+            Item("业务", f"{KIND_NAMES.get(line['kind'], line['kind'])}" + self._instalment()),
             Item("计息期间", f"{first} 至 {last}（不含），{line['days']} 天"),
             Item("应还款日／业务发生日／记账日", f"{line['due_on']}／{line['paid_on']}／{line['booked_on']}"),
             Item("利息", yuan(line["interest_fen"])),
@@ -418,7 +424,8 @@ class _Row:
         if shadows is None or self.group < 0 or self.line["method"] not in SHADOW_METHODS:
             return Section("shadow", "影子贷款", ())
         items = []
-        state = [s for s in shadows.table.to_pylist() if s["instalment"] == self.line["instalment"]]
+        number = int(self.working.book.rows.number[self.row])
+        state = [s for s in shadows.table.to_pylist() if s["instalment"] == number]
         if self.line["shadow_balance_fen"] >= 0 and state:
             s = state[0]
             items = [

@@ -174,11 +174,13 @@ def _rows(facts: Facts, loans: Loans, loans_by_account: tuple[Int32, Int32, Int3
     def col(name: str, dtype: type, fill: int) -> Any:
         return integers(table, name, dtype, fill)[source]
 
+    instalment = col("instalment", np.int32, 0)
     rows = Rows(
         source=source,
         loan=loan,
         kind=kind[source],
-        instalment=col("instalment", np.int32, 0),
+        instalment=instalment,
+        number=instalment,
         accrual_from=col("accrual_from", np.int32, NO_DAY),
         accrual_to=accrual_to,
         due_on=col("due_on", np.int32, NO_DAY),

@@ -52,7 +52,7 @@ class Parts:
     @cached_property
     def instalment(self) -> Int32:
         """Number of each instalment."""
-        return np.asarray(self._book.rows.instalment[self.first])
+        return np.asarray(self._book.rows.number[self.first])
 
     def total_base(self) -> Int64:
         """Interest-bearing principal of all rows of each instalment."""
@@ -62,10 +62,10 @@ class Parts:
 def group(book: Book) -> Parts:
     """Group the rows that are not set aside; a row that differs from the first of its instalment in from, to or rate is quarantined."""
     rows = book.rows
-    numbered = ((rows.kind == 2) | (rows.kind == 4) | (rows.kind == 5)) & (rows.instalment > 0) & (rows.problem == 0) & ~rows.reversed
+    numbered = ((rows.kind == 2) | (rows.kind == 4) | (rows.kind == 5)) & (rows.number > 0) & (rows.problem == 0) & ~rows.reversed
     at = np.flatnonzero(numbered)
     # Instalment numbers are at most 1200 here: larger ones are quarantined as above the term.
-    key = (rows.loan[at].astype(np.int64) << 11) | rows.instalment[at]
+    key = (rows.loan[at].astype(np.int64) << 11) | rows.number[at]
     if (key[1:] < key[:-1]).any():
         order = np.argsort(key, kind="stable")
         at, key = at[order], key[order]

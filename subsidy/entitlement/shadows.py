@@ -168,7 +168,7 @@ def _odd_first_rows(book: Book, who: Index, anchor: Int32, due_day: Int32, start
     """A first row of odd days that ends on the due day before due date 1 moves the start of period 1."""
     rows = book.rows
     at = np.flatnonzero(
-        live(book) & (rows.problem == 0) & (rows.instalment <= 0) & ((rows.kind == 2) | (rows.kind == 4) | (rows.kind == 5))
+        live(book) & (rows.problem == 0) & (rows.number <= 0) & ((rows.kind == 2) | (rows.kind == 4) | (rows.kind == 5))
     )
     local = np.searchsorted(who, rows.loan[at])
     mine = local < len(who)

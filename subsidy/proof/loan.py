@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from subsidy.proof.balance import Balances, Fact, Numbering, is_part
-from subsidy.proof.dates import BASE, add_months
+from subsidy.proof.dates import BASE, add_months, nominal_month
 from subsidy.proof.rules import FundRate, Policy, Unknown, Version
 from subsidy.proof.shadow import MILLION, Shadow, State, terms_on
 from subsidy.proof.status import Asked, History, by_change, by_status, joined, status_facts
@@ -50,18 +50,24 @@ class Beside(NamedTuple):
 class Line:
     """A row on its way to a line."""
 
-    __slots__ = ("entitled", "facts", "figure", "outcome", "part", "payable", "reason", "room", "row", "state", "version")
+    __slots__ = ("entitled", "facts", "figure", "outcome", "part", "payable", "reason", "room", "row", "sent", "state", "version")
 
     version: Version  # from the check of the row on
     facts: dict[str, Any]  # from the gates on
 
     def __init__(self, row: Fact) -> None:
         self.row = row
+        self.sent = row["instalment"]  # as the bank numbers it; the row may come to bear another number
         self.part = is_part(row)
         self.figure = self.entitled = self.payable = 0
         self.room = 0  # what other subsidies leave of its interest, fen
         self.outcome = self.reason = ""
         self.state: State | None = None
+
+    def renumber(self, instalment: int) -> None:
+        """Take the row for one of another instalment."""
+        self.row = {**self.row, "instalment": instalment}
+        self.part = is_part(self.row)
 
     def end(self, outcome: str, reason: str) -> None:
         """Settle the outcome; the first to do so wins."""
@@ -96,6 +102,7 @@ class Assessment:
         wrong_loan = self._wrong_loan()
         lines = self._reversals(wrong_loan)
         real = [line for line in lines if not line.outcome]
+        self._odd_first(real)
         settled_on = LAST_DAY
         for line in real:
             self.real.append(line.row)
@@ -152,6 +159,34 @@ class Assessment:
             else:
                 cancelled.update((row["serial_no"], target["serial_no"]))
         return cancelled, bad
+
+    def _odd_first(self, real: Sequence[Line]) -> None:
+        """A first period that repays no principal is no instalment: one that the bank numbers 1 gets the number 0 (interpretation 11).
+
+        Later rows, where the bank goes on counting from it, get the number before theirs."""
+        first = min(real, key=lambda line: _BY_END(line.row), default=None)
+        if first is None or not first.part:
+            return
+        row = first.row
+        if row["instalment"] != 1 or row["principal_repaid_fen"] or row["base_principal_fen"] < self.disbursed_fen:
+            return
+        later = sorted((line for line in real if line.part and line is not first), key=lambda line: _BY_END(line.row))
+        ones = [line.row for line in later if line.row["instalment"] == 1]
+        if any((one["accrual_from"], one["accrual_to"]) == (row["accrual_from"], row["accrual_to"]) for one in ones):
+            return
+        first.renumber(0)
+        if ones or not later:
+            return
+        following = later[0].row
+        dues = row["due_on"], following["due_on"]
+        due_day = min(max(self.loan.contract["due_day"], 1), 31)
+        if (
+            min(dues) >= FIRST_DAY
+            and max(dues) <= LAST_DAY
+            and nominal_month(dues[1], due_day) - nominal_month(dues[0], due_day) == following["instalment"] - 1
+        ):
+            for line in later:
+                line.renumber(line.row["instalment"] - 1)
 
     def _wrong_loan(self) -> str:
         """Why no row of this loan can be assessed; empty when one can."""
@@ -255,7 +290,7 @@ class Assessment:
             "suspended": False,
             "cured": False,
             "suspension_count": 0,
-            "instalment": row["instalment"],
+            "instalment": line.sent,
             "transaction_kind": row["kind"],
             "home_order": loan.agreement["home_order"],
             "payee_kind": loan.agreement["payee_kind"],
@@ -495,7 +530,10 @@ class Assessment:
                 contract=loan.contract,
                 disbursed_on=loan.account["disbursed_on"],
                 groups=self.groups(),
-                odd_rows=[r for r in self.real if r["kind"] in ("02", "04", "05") and r["instalment"] == 0],
+                odd_rows=[
+                    r for r in self.real
+                    if r["kind"] in ("02", "04", "05") and r["instalment"] <= 0 and r["serial_no"] not in self.set_aside
+                ],
                 prepayments=[r for r in self.real if r["kind"] == "03" and r["principal_repaid_fen"] != 0],
                 changes=self.term_changes,
                 opening=loan.opening,

@@ -199,6 +199,22 @@ def test_what_people_read(more: dict[str, Any], rules: CentrePolicy, words: str)
     assert words in text_of(facts(INSTALMENTS[0], **more), rules)
 
 
+def test_a_first_period_numbered_1_says_how_it_is_counted() -> None:
+    loan: dict[str, Any] = {
+        "agreement": {"subsidy_start_on": day("2026-03-11")}, "account": {"disbursed_on": day("2026-03-11")}, "contract": {"due_day": 20},
+    }  # fmt: skip
+    given_facts = facts(
+        row("001", "2026-03-11", "2026-03-20", "437.50", "500,000", instalment=1),
+        row("002", "2026-03-20", "2026-04-20", "1,458.33", "500,000", instalment=2, principal_repaid_fen=fen("786.89")),
+        **loan,
+    )
+    rules = policy(rule(method="shadow_interest"))
+    assert "银行编为第 1 期，首段不还本、不算一期，按零头天数计算" in explain(given_facts, rules, "XY1", "001").text()
+    second = explain(given_facts, rules, "XY1", "002").text()
+    assert "银行编为第 2 期，首段不还本、不算一期，按第 1 期计算" in second
+    assert "期次与期间：第 1 期，2026-03-20 至 2026-04-20（不含），剩余 360 期" in second
+
+
 def test_a_released_line_says_so() -> None:
     rows = [row(f"{k:03d}", f"2026-{k:02d}-10", f"2026-{k + 1:02d}-10", "1,458.33", "500,000", instalment=k) for k in range(1, 6)]
     known = facts(*rows, status=[status("2026-02-01", overdue_run=3), status("2026-04-20")])
