@@ -93,15 +93,16 @@ class FundRate:
     """The fund rate of a loan under one reset rule (handbook section 3). Loans of one year and rate share it.
 
     `kept_year`, `kept_ppm`: year and rate of the day whose rate the loan keeps: that of its signing (`frozen`), or that of its
-    disbursement, to the end of that year (`next_january`). None: the rate of that day is not known."""
+    disbursement, to the end of that year (`next_january`). None: the rate of that day is not known. `first_day`: earlier days have the
+    rate of this one (`immediate`)."""
 
-    def __init__(self, series: Series, reset: str, kept_year: int, kept_ppm: int | None) -> None:
-        self.series, self.reset, self.kept_year, self.kept_ppm = series, reset, kept_year, kept_ppm
+    def __init__(self, series: Series, reset: str, kept_year: int, kept_ppm: int | None, first_day: date) -> None:
+        self.series, self.reset, self.kept_year, self.kept_ppm, self.first_day = series, reset, kept_year, kept_ppm, first_day
 
     def on(self, day: date) -> int:
         """ppm on `day`: the kept rate, of the day itself, or of the last 31 December."""
         if self.reset == "immediate":
-            return self.series.on(day)
+            return self.series.on(max(day, self.first_day))
         if self.reset == "frozen" or day.year <= self.kept_year:
             return known(self.kept_ppm)
         return self.series.on(date(day.year - 1, 12, 31))
@@ -184,7 +185,7 @@ class Policy:
         self._starts = [version.effective_from for version in self.versions]
         self.series = {name: Series(series) for name, series in data["parameters"]["series"].items()}
         self._terms = sorted(data["settlement"], key=lambda terms: terms["effective_from"])
-        self._funds: dict[tuple[str, str, int, int | None], FundRate] = {}
+        self._funds: dict[tuple[str, str, int, int | None, date], FundRate] = {}
         # Asked for every row; rows share their days and rates.
         self.payee = lru_cache(1 << 12)(self._payee)
         self.spread = lru_cache(1 << 15)(self._spread)
@@ -207,7 +208,7 @@ class Policy:
         if name not in self.series:
             raise Unknown("RATE-UNKNOWN")
         kept_on = signed_on if version.reset == "frozen" else disbursed_on
-        key = name, version.reset, kept_on.year, self.series[name].find(kept_on)
+        key = name, version.reset, kept_on.year, self.series[name].find(kept_on), disbursed_on if version.reset == "immediate" else date.min
         if key not in self._funds:
             self._funds[key] = FundRate(self.series[name], *key[1:])
         return self._funds[key]
