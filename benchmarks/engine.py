@@ -87,11 +87,12 @@ def shadows(loans: int) -> list[Result]:
         first=np.ones(loans, np.int32),
         last=np.full(loans, TERM, np.int32),
         term=np.full(loans, TERM, np.int32),
-        by_principal=np.zeros(loans, bool),
+        method=np.ones(loans, np.uint8),
         due_day=due_day,
         anchor=month_of(disbursed),
         period_from=disbursed,
         unknown=np.zeros(loans, np.uint8),
+        subsidised=np.ones(loans, bool),
         whose=Whose(np.ones(loans, np.uint8), disbursed, disbursed, next_january(disbursed)),
     )
     sample = range(min(DECIMAL_SHADOWS, loans))

@@ -46,11 +46,12 @@ class ShadowLoans:
     first: Int32
     last: Int32  # last instalment to run
     term: Int32
-    by_principal: Bool
+    method: UInt8  # 1 equal instalment, 2 equal principal; with any other the shadow is not known
     due_day: Int32
     anchor: Int32
     period_from: Int32
     unknown: UInt8
+    subsidised: Bool  # some of the loan is: else its shadow is 0 from the beginning
     whose: Whose
 
 
@@ -113,13 +114,14 @@ def advance(
 ) -> Iterator[Step]:
     """Run every loan from its first to its last instalment; one `Step` per instalment number.
 
-    `rules` ascend by `since`; the first one also covers all days before it.
+    `rules` ascend by `since`; the first one also covers all days before it. A shadow that has ended, by its term or its balance, before an
+    instalment of the loan is not known from there on (docs/interpretations.md, point 10).
     """
     count = len(loans.balance)
     if not count:
         return
     balance, annuity, rate = loans.balance.copy(), loans.given.copy(), loans.previous_rate.copy()
-    term, by_principal, anchor = loans.term.copy(), loans.by_principal.copy(), loans.anchor.copy()
+    term, method, anchor = loans.term.copy(), loans.method.copy(), loans.anchor.copy()
     period_start, unknown = loans.period_from.copy(), loans.unknown.copy()
     row_of = np.full(count, -1, np.int32)
     pre, change = _Queue(prepayments.loan, count), _Queue(terms.loan, count)
@@ -147,24 +149,26 @@ def advance(
         period_start[at] = due
         fresh = loans.first[at] == number
         rebuild = fresh & (loans.given[at] < 0)
-        _prepay(pre, prepayments, at, due, balance, unknown, rebuild)
-        _change_terms(change, terms, at, due, term, by_principal, rebuild)
-        unknown[at[(end <= start) & (unknown[at] == KNOWN)]] = NO_SHADOW
+        _change_terms(change, terms, at, due, term, method, rebuild)
+        left, by_principal = term[at] - np.int32(number - 1), method[at] == 2
+        strange = ~by_principal & (method[at] != 1)
+        unknown[at[((end <= start) | (left <= 0) | strange) & (unknown[at] == KNOWN)]] = NO_SHADOW
         end = np.maximum(end, start + np.int32(1))
         new_rate, rate_days = _rates(rates, rules, loans.whose if len(at) == count else loans.whose.take(at), start, end)
         unknown[at[((new_rate < 0) | (rate_days < 0)) & (unknown[at] == KNOWN)]] = NO_RATE
-        new_rate, rate_days = np.maximum(new_rate, 0), np.maximum(rate_days, 0)
+        new_rate, rate_days, left = np.maximum(new_rate, 0), np.maximum(rate_days, 0), np.maximum(left, 1)
         rebuild |= new_rate != rate[at]
         rate[at] = new_rate
-        left = np.maximum(term[at] - np.int32(number - 1), 1)
+        _prepay(pre, prepayments, at, due, balance, unknown, rebuild)
+        unknown[at[(balance[at] <= 0) & loans.subsidised[at] & (unknown[at] == KNOWN)]] = NO_SHADOW
         build = np.flatnonzero(rebuild)
         if len(build):
             who = at[build]
-            annuity[who] = rebuilt(balance[who], new_rate[build], left[build], by_principal[who])
+            annuity[who] = rebuilt(balance[who], new_rate[build], left[build], by_principal[build])
         held, instalment = balance[at], annuity[at]
         days = (end - start).astype(np.int64)
         month_interest = muldiv_round((held, rate_days), (days, MONTHLY))
-        principal = np.where(by_principal[at], instalment, instalment - month_interest)
+        principal = np.where(by_principal, instalment, instalment - month_interest)
         principal = np.where(left == 1, held, principal)
         year_part = monthly_360ths(start, end, loans.due_day[at]).astype(np.int64)
         interest = month_interest.copy()
@@ -215,7 +219,7 @@ def _prepay(queue: _Queue, events: Prepayments, at: Index, due: Int32, balance: 
     queue.waiting = queue.waiting[queue.next[queue.waiting] < queue.end[queue.waiting]]
 
 
-def _change_terms(queue: _Queue, events: Terms, at: Index, due: Int32, term: Int32, by_principal: Bool, rebuild: Bool) -> None:
+def _change_terms(queue: _Queue, events: Terms, at: Index, due: Int32, term: Int32, method: UInt8, rebuild: Bool) -> None:
     """Take over the changes that took effect before the due date."""
     place, who = queue.due(at, np.full(len(term), -1, np.int32))
     while len(who):
@@ -224,9 +228,9 @@ def _change_terms(queue: _Queue, events: Terms, at: Index, due: Int32, term: Int
         place, who, event = place[now], who[now], event[now]
         if not len(who):
             break
-        new_term, method = events.new_term[event], events.new_method[event]
+        new_term, new_method = events.new_term[event], events.new_method[event]
         term[who] = np.where(new_term > 0, new_term, term[who])
-        by_principal[who] = np.where(method > 0, method == 2, by_principal[who])
+        method[who] = np.where(new_method > 0, new_method, method[who])
         rebuild[place] = True
         queue.next[who] += 1
         more = queue.next[who] < queue.end[who]

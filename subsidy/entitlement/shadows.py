@@ -75,6 +75,9 @@ def shadows_of(book: Book, changes: Changes, parts: Parts, balance: Balance, rat
         result.unknown[group] = step.unknown[has]
         kept.append(step)
     result.unknown[(result.unknown == KNOWN) & ~first_known] = NO_BALANCE
+    # What the opening has settled has no shadow beside it, whatever instalment it bears.
+    settled = book.rows.accrual_to[parts.first[groups]] < day_number(book.policy.go_live)
+    result.unknown[groups[settled & (loans.opening[parts.loan[groups]] >= 0)]] = NONE
     return Shadows(result.balance, result.interest, result.principal, first, result.unknown, _table(book, who, kept))
 
 
@@ -110,28 +113,23 @@ def _loans(
     if len(opened):
         table, at = book.facts["opening"], loans.opening[who[opened]]
         go_live = day_number(book.policy.go_live)
+        named = _Named(local, number, nominal_month(due_on, due_day[local]) - number, low, due_day)
         month = int(month_of(np.array([go_live], np.int32))[0])
         in_month = due_date(np.full(len(opened), month, np.int32), due_day[opened])
-        first[opened] = np.maximum(month + (in_month < go_live) - anchor[opened], 1)
-        # A row says better than the calendar when its period ends: the opening has settled exactly the lines that end before go_live.
-        ends = rows.accrual_to[first_row]
-        is_opened = loans.opening[who[local]] >= 0
-        first[local[is_opened & (number == first[local] - 1) & (ends >= go_live)]] -= 1
-        first[local[is_opened & (number == first[local]) & (ends < go_live)]] += 1
-        start[opened] = np.where(
-            first[opened] > 1,
-            np.maximum(due_date(anchor[opened] + first[opened] - 1, due_day[opened]), loans.disbursed_on[who[opened]]),
-            start[opened],
-        )
-        before = np.maximum(due_date(anchor[opened] + first[opened] - 2, due_day[opened]), loans.disbursed_on[who[opened]])
+        k = np.maximum(month + (in_month < go_live) - anchor[opened] - 1, 1).astype(np.int32)
+        # A row says better than the calendar when its period ends: the opening has settled exactly what ends before go_live.
+        while (settled := named.day(opened, k, rows.accrual_to[first_row]) < go_live).any():
+            k += settled
+        first[opened], anchor[opened] = k, named.zero(opened, k)
+        since = np.maximum(named.day(opened, k - 1, due_on), loans.disbursed_on[who[opened]])
+        start[opened] = np.where(k > 1, since, start[opened])
+        before = np.maximum(due_date(named.zero(opened, k - 2) + k - 2, due_day[opened]), loans.disbursed_on[who[opened]])
         previous[opened] = _rate_on(rates, rules_of(book), whose.take(opened), before.astype(np.int32))
         balance[opened] = integers(table, "shadow_balance_fen", np.int64, -1)[at]
         given[opened] = integers(table, "shadow_instalment_fen", np.int64, -1)[at]
         unknown[opened[previous[opened] < 0]] = NO_RATE
         unknown[opened[(balance[opened] < 0) | (given[opened] < 0)]] = NO_SHADOW
     keep = number >= first[local]
-    if len(opened):
-        keep &= ~((loans.opening[who[local]] >= 0) & (rows.accrual_to[first_row] < day_number(book.policy.go_live)))
     order = np.lexsort((local[keep], number[keep]))
     chosen = groups[keep][order]
     instalments = Instalments(
@@ -154,14 +152,41 @@ def _loans(
         first=first,
         last=number[high],
         term=term,
-        by_principal=method == 2,
+        method=method,
         due_day=due_day,
         anchor=anchor,
         period_from=start.astype(np.int32),
         unknown=unknown,
+        subsidised=np.minimum(loans.subsidised_fen[who], loans.disbursed_fen[who]) > 0,
         whose=whose,
     )
     return run, instalments, chosen
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """The numbered instalments, sorted by (loan, number), and the due dates that they tell: those of an instalment by the nearest numbered
+    one before it, else by the loan's first (docs/interpretations.md, point 11). `month_0`: month of due date 0 by each; `low`: the first of
+    each loan."""
+
+    loan: Int32
+    number: Int32
+    month_0: Int32
+    low: Index
+    due_day: Int32
+
+    def zero(self, loan: Index, k: Int32) -> Int32:
+        """Month of due date 0 for instalment `k` of each loan."""
+        return self.month_0[self._nearest(loan, k)]
+
+    def day(self, loan: Index, k: Int32, of_rows: Int32) -> Int32:
+        """`of_rows` (a day per numbered instalment) of instalment `k` of each loan; its due date by the calendar when it has no rows."""
+        at = self._nearest(loan, k)
+        return np.where(self.number[at] == k, of_rows[at], due_date(self.month_0[at] + k, self.due_day[loan]))
+
+    def _nearest(self, loan: Index, k: Int32) -> Index:
+        key = (self.loan.astype(np.int64) << 11) | self.number
+        return np.maximum(np.searchsorted(key, (loan.astype(np.int64) << 11) + k, "right") - 1, self.low[loan])
 
 
 def _odd_first_rows(book: Book, who: Index, anchor: Int32, due_day: Int32, start: Int32) -> None:
@@ -201,7 +226,7 @@ def _method_on(changes: Changes, loan: Index, day: Int32, method: UInt8) -> UInt
 
 def _prepayments(book: Book, balance: Balance, who: Index) -> Prepayments:
     rows, loans = book.rows, book.loans
-    at = np.flatnonzero(live(book) & (rows.kind == PREPAYMENT))
+    at = np.flatnonzero(live(book) & (rows.kind == PREPAYMENT) & (rows.principal != 0))
     local = np.searchsorted(who, rows.loan[at])
     mine = local < len(who)
     mine[mine] = who[local[mine]] == rows.loan[at[mine]]

@@ -119,12 +119,11 @@ class Shadow:
         due, reach = self.due(k), self._reach(k)
         since = self._since(k)
         term, method = terms_on(reach, self.contract, self.changes)
-        if method not in ("01", EQUAL_PRINCIPAL):
-            raise Unknown("METHOD-UNKNOWN")
         months = term - k + 1
         start, end = self.period(k)
         opening = self.opening
-        if start >= end or (opening and None in (opening["shadow_balance_fen"], opening["shadow_instalment_fen"])):
+        unknown = opening and None in (opening["shadow_balance_fen"], opening["shadow_instalment_fen"])
+        if start >= end or months <= 0 or method not in ("01", EQUAL_PRINCIPAL) or unknown:
             raise Unknown("SHADOW-UNKNOWN", "hold")
         version = self.version_on(start)
         fund = self.fund_rate(version)
@@ -145,6 +144,8 @@ class Shadow:
                 if paid < 0 or remains < 0:
                     raise Unknown("BALANCE-UNKNOWN", "hold")
                 balance, rebuild = half_up(balance * remains, remains + paid), True
+        if balance <= 0 < self.start_fen:  # the shadow has ended, the loan goes on
+            raise Unknown("SHADOW-UNKNOWN", "hold")
         rebuild = rebuild or (bool(self.changes) and any(since <= change["effective_on"] < reach for change in self.changes))
         if rebuild:
             factor = (1, months) if method == EQUAL_PRINCIPAL else annuity_factor(rate, months)

@@ -94,11 +94,12 @@ def columns(loans: list[Plain], count: int) -> list[list[tuple[int, int, int]]]:
         first=np.ones(number, np.int32),
         last=np.full(number, count, np.int32),
         term=np.array([x.term for x in loans], np.int32),
-        by_principal=np.array([x.by_principal for x in loans]),
+        method=np.array([1 + x.by_principal for x in loans], np.uint8),
         due_day=np.array([x.due_day for x in loans], np.int32),
         anchor=month_of(disbursed),
         period_from=disbursed,
         unknown=flat,
+        subsidised=np.ones(number, bool),
         whose=Whose(flat + 1, disbursed, disbursed, next_january(disbursed)),
     )
     events = Prepayments(
