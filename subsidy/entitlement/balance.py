@@ -1,4 +1,4 @@
-"""Principal that remains before and after each row (docs/interpretations.md, points 1, 17 and 20)."""
+"""Principal that remains before and after each row (docs/interpretations.md, points 1, 17, 20 and 26)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def balances(book: Book, statuses: Statuses) -> Balance:
     gap = (distinct > 0) & (highest - first_number[loan] + 1 != distinct)
     broken = _running(unreadable[order].astype(np.int64), at_start) > 0
     late = _fell_due_between(book, order, inst, loan, status_day)[loan] & (distinct > 0)
-    known = start_known[loan] & ~gap & ~broken & ~late
+    base = np.where(alive & ~unreadable, rows.base, 0)[order]
+    short = _paid_in_part(loan, number, inst, base, after + principal, at_start)
+    known = start_known[loan] & ~gap & ~broken & ~late & ~short
     pre = np.flatnonzero(alive[order] & (rows.kind[order] == PREPAYMENT))
     if len(pre):
         known[pre] &= _next_due(book, order, inst, pre, first, status_day) > rows.accrual_to[order[pre]]
@@ -104,6 +106,23 @@ def _new_numbers(loan: Index, number: Int32, inst: Bool) -> Int64:
     return result
 
 
+def _paid_in_part(loan: Index, number: Int32, inst: Bool, base: Int64, before: Int64, at_start: Index) -> Bool:
+    """Whether an instalment other than the row's own has begun and its parts so far bear less principal than was due with its first one."""
+    at = np.flatnonzero(inst)
+    key = (loan[at].astype(np.int64) << 11) | number[at]
+    at = at[np.argsort(key, kind="stable")]
+    key = (loan[at].astype(np.int64) << 11) | number[at]
+    new = np.ones(len(at), bool)
+    new[1:] = key[1:] != key[:-1]
+    first = np.maximum.accumulate(np.where(new, np.arange(len(at)), 0))
+    open_now = _running(base[at], first) < before[at[first]]
+    open_before = ~new & np.append(False, open_now[:-1])
+    own, change = np.zeros(len(loan), np.int64), np.zeros(len(loan), np.int64)
+    own[at] = open_now
+    change[at] = open_now.astype(np.int64) - open_before
+    return np.asarray(_running(change, at_start) > own)
+
+
 def _starts(
     book: Book, statuses: Statuses, order: Index, alive: Bool, inst: Bool, number: Int32, principal: Int64, first: Index
 ) -> tuple[Int64, Int32, Bool, Int32]:
@@ -119,9 +138,10 @@ def _starts(
     first_inst = _first_where(inst, loan, len(loans))[opened]
     has_inst, has_live = first_inst >= 0, first_live >= 0
     number_one[opened] = np.where(has_inst, number[np.maximum(first_inst, 0)], 1)
-    begin = rows.accrual_to[order[np.maximum(first_live, 0)]]
+    # On the day itself nothing tells whether the balance is that before or after the row; with instalments overdue it contains them.
+    begin = rows.accrual_to[order[np.maximum(first_live, 0)]] - np.int32(1)
     status = np.where(has_live, statuses.at(loans.account[opened], begin), -1)
-    by_status = status >= 0
+    by_status = (status >= 0) & (statuses.overdue_run[np.maximum(status, 0)] == 0) if len(statuses) else np.zeros(len(opened), bool)
     if by_status.any():
         start[opened[by_status]] = statuses.balance[status[by_status]]
         status_day[opened[by_status]] = statuses.as_of[status[by_status]]

@@ -139,7 +139,7 @@ def _on_balance(given: Inputs, balance: Balance) -> tuple[Share, Bool]:
     rows, subsidised = given.book.rows, given.book.loans.subsidised_fen[given.loan]
     remaining = np.zeros(len(given.at), np.int64)
     known = np.ones(len(given.at), bool)
-    prepaid = np.flatnonzero(rows.kind[given.at] == PREPAYMENT)
+    prepaid = np.flatnonzero((rows.kind[given.at] == PREPAYMENT) & (rows.principal[given.at] != 0))
     if len(prepaid):
         value, sure = balance.remaining(given.book)
         remaining[prepaid], known[prepaid] = np.maximum(value[given.at[prepaid]], 0), sure[given.at[prepaid]]

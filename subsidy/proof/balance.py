@@ -70,6 +70,7 @@ class Balances:
         balance, expected = start.balance_fen or 0, start.first
         self._before: dict[str, tuple[int, bool]] = {}  # running balance before a row, and whether every instalment before it is known
         seen: set[int] = set()
+        short: dict[int, int] = {}  # instalment paid in part -> what its rows so far bear less than was due with the first of them
         last: Fact | None = None  # the numbered row before
         late = False  # an instalment fell due between the TX02 of the start and the first numbered row (interpretation 26)
         for row in ordered:
@@ -79,11 +80,16 @@ class Balances:
             if numbered:
                 if not seen and start.status_on is not None:
                     late = due_date(nominal_month(row["due_on"], numbering.due_day) - 1, numbering.due_day) > start.status_on
+                left = short.pop(row["instalment"], 0) if row["instalment"] in seen else balance
+                left -= row["base_principal_fen"] if problem not in _UNREADABLE else 0
+                if left > 0:
+                    short[row["instalment"]] = left
                 seen.add(row["instalment"])
                 last = row
             while expected in seen:
                 expected += 1
             complete = expected > max(seen, default=0) and start.first <= min(seen, default=start.first) and not late
+            complete = complete and not short.keys() - ({row["instalment"]} if numbered else set())
             if row["kind"] == "03":
                 complete = complete and self._nothing_due(row, last, start, numbering, opened)
             self._before[row["serial_no"]] = (balance, complete and readable)
@@ -124,11 +130,12 @@ class Balances:
 
 
 def _opening(ordered: Sequence[Fact], statuses: Sequence[Fact], set_aside: Mapping[str, str]) -> Start:
-    """After an opening: the latest TX02 on or before the end of the first row's period, else the first known instalment, counted back."""
-    parts = [row for row in ordered if is_part(row)]
+    """After an opening: the latest TX02 before the day on which the first row's period ends, if nothing was overdue then, else the first
+    known instalment, counted back. What is overdue is in a balance, and a row may be in that of its own day."""
+    parts = [row for row in ordered if is_part(row) and set_aside.get(row["serial_no"]) != "ABOVE-TERM"]
     first = parts[0]["instalment"] if parts else 1
-    known = [status for status in statuses if status["as_of"] <= ordered[0]["accrual_to"]]
-    if known:
+    known = [status for status in statuses if status["as_of"] < ordered[0]["accrual_to"]]
+    if known and known[-1]["overdue_run"] == 0:
         return Start(known[-1]["balance_fen"], first, known[-1]["as_of"])
     if not parts:
         return Start(None, first, None)

@@ -472,7 +472,7 @@ class Assessment:
         """w, as a fraction."""
         if not version.on_balance:
             return min(self.subsidised_fen, self.disbursed_fen), self.disbursed_fen
-        remains = self.balances().after(row) if row["kind"] == "03" else 0
+        remains = self.balances().after(row) if row["kind"] == "03" and row["principal_repaid_fen"] else 0
         return min(remains + base, self.subsidised_fen) - min(remains, self.subsidised_fen), base
 
     def _beside(self, group: Sequence[Line]) -> Beside | Unknown | None:

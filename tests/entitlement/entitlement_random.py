@@ -144,10 +144,11 @@ def _repay(r: Random, loan: Loan, disbursed: date, balance: int, rate: int, term
         due = month_later(first, k - 1, due_day)
         if r.random() < 0.1 and balance > 400_000:
             on = previous + timedelta(r.randrange(1, max(2, (due - previous).days)))
-            prepaid = r.randrange(100_000, balance // 2)
+            base = r.randrange(100_000, balance // 2)
+            prepaid = r.choice((base, base, 0))
             balance -= prepaid
-            interest = prepaid * rate * (on - previous).days // 360_000_000
-            _pay(loan, r, previous, on, interest, prepaid, prepaid, rate, kind="03", balance_after_fen=balance if sends_balance else None)
+            interest = base * rate * (on - previous).days // 360_000_000
+            _pay(loan, r, previous, on, interest, base, prepaid, rate, kind="03", balance_after_fen=balance if sends_balance else None)
         paid_on, kind = due, r.choice(("02", "02", "05"))
         if r.random() < 0.1:
             paid_on, kind = due + timedelta(r.randrange(1, 80)), "04"
@@ -209,8 +210,8 @@ def _happen(r: Random, loan: Loan, due: date, account_no: str) -> None:
             more = {"range_from": due - timedelta(r.randrange(90)), "range_to": due + timedelta(r.randrange(40))}
         if kind == "term":
             more = {
-                "new_term_months": r.choice((None, loan.contract["term_months"] + 24)),
-                "new_repayment_method": r.choice((None, "01", "02")),
+                "new_term_months": r.choice((None, loan.contract["term_months"] + 24, 6)),
+                "new_repayment_method": r.choice((None, "01", "02", "03")),
             }
         name = f"B{loan.agreement['agreement_no']}{len(loan.changes)}"
         loan.changes.append(change(name, kind, str(due), agreement_no=loan.agreement["agreement_no"], **more))

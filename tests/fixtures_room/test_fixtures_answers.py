@@ -84,6 +84,23 @@ def test_instalment_paid_in_two_rows(centre: Centre, expected: list[int]) -> Non
     assert figures(centre, loan_a(), plan, date(2026, 2, 10)) == expected
 
 
+def test_an_instalment_paid_in_part_leaves_the_next_one_open() -> None:
+    plan = Plan(payments={(2026, 2): (Part(4_000, date(2026, 2, 10)), Part(6_000, date(2026, 3, 20)))})
+    silent = replace(INTEREST, sends_balance=False)
+    open_part = assess(silent, facts_of(loan_a(), plan, date(2026, 3, 10)))
+    assert [(a.figure_fen, a.note == "balance unknown") for a in open_part] == [(150_00, False), (0, True)]
+    assert figures(silent, loan_a(), plan, date(2026, 3, 20)) == [150_00, 225_00, 374_70]
+
+
+def test_overlapping_suspensions_are_one() -> None:
+    centre = replace(RATIO, stop_on_second_suspension=True)
+    facts = facts_of(loan_a(disbursed=date(2026, 9, 10)), Plan(), date(2027, 1, 10))
+    well = {"GJJZHZT": "01", "DKZT": "normal", "LJYQQS": 0}
+    facts.statuses += [{"RIQI": date(2026, 11, 1), "LXYQQS": 3, **well}, {"RIQI": date(2027, 1, 5), "LXYQQS": 0, **well}]
+    facts.changes += [{"BGLX": "suspend", "SXRQ": date(2026, 11, 20)}, {"BGLX": "resume", "SXRQ": date(2027, 1, 8)}]
+    assert [a.outcome for a in assess(centre, facts)] == ["pay"] * 4
+
+
 def test_two_halves_under_on_balance() -> None:
     plan = Plan(payments={(2026, 2): (Part(5_000, date(2026, 2, 10)), Part(5_000, date(2026, 2, 10)))})
     centre = replace(RATIO, principal_cap="on_balance")

@@ -210,11 +210,15 @@ class RandomLoan:
     def _transactions(self) -> None:
         rng = self.rng
         self.zero = self.disbursed_on.year * 12 + self.disbursed_on.month - 1
+        self.counted = 0  # how many odd rows bear a number
+        self.balances = {self.disbursed_on: self.amount}
         balance = self.amount
         start = self.disbursed_on
         odd_end = self.due(0) if self.due(0) > start else self.due(1)
         if self.chance(0.3) and odd_end > start and self.due_day != start.day:
-            self.row(f"{rng.randrange(10)}odd", start, odd_end, balance, self.interest(balance, start, odd_end), 0, 0)
+            named = rng.choice((0, 0, 1, 1))  # some banks number it 1, and count from there or begin again
+            self.row(f"{rng.randrange(10)}odd", start, odd_end, balance, self.interest(balance, start, odd_end), 0, named)
+            self.counted = named * rng.randrange(2)
             if odd_end == self.due(1):
                 self.zero += 1
             start = odd_end
@@ -231,8 +235,9 @@ class RandomLoan:
             interest = self.interest(balance, start, end)
             after = balance - part
             if k >= first and not self.chance(0.07):
-                self.instalment(k, start, end, balance, interest, part, after)
+                self.instalment(k + self.counted, start, end, balance, interest, part, after)
             balance = after
+            self.balances[end] = balance
             if self.chance(0.12) and balance > 100:
                 balance = self.prepay(k, end, balance)
             if self.chance(0.03):
@@ -281,9 +286,9 @@ class RandomLoan:
     def prepay(self, k: int, due: date, balance: int) -> int:
         rng = self.rng
         on = due + timedelta(days=rng.choice((0, 1, 13, 27)))
-        paid = rng.choice((balance // 3, balance // 100 + 1, balance))
-        interest = self.interest(paid, due, on)
-        self.row(f"{k:03d}p", due, on, paid, interest, paid, 0, "03", balance - paid)
+        paid = rng.choice((balance // 3, balance // 100 + 1, balance, 0))
+        base = paid or balance // 5 + 1  # some prepayments pay interest and no principal
+        self.row(f"{k:03d}p", due, on, base, self.interest(base, due, on), paid, 0, "03", balance - paid)
         return balance - paid
 
     def _faults(self) -> None:
@@ -326,6 +331,8 @@ class RandomLoan:
         if self.chance(0.6):
             while on < date(2026, 9, 1) and len(self.rows["status"]) < 20:
                 on += timedelta(days=rng.choice((5, 20, 30, 31)))
+                if self.chance(0.3):
+                    on = min((day for day in self.balances if day >= on), default=on)
                 run = run + 1 if self.chance(0.35) else rng.choice((0, run))
                 total += run > 0
                 contribution = rng.choice(("01", "01", "01", contribution, "02", "06"))
@@ -333,7 +340,8 @@ class RandomLoan:
                 loan = "converted" if self.chance(0.01) else loan
                 self.rows["status"].append(
                     {
-                        "account_no": self.account_no, "as_of": on, "balance_fen": self.amount * 9 // 10, "overdue_run": run,
+                        "account_no": self.account_no, "as_of": on, "overdue_run": run,
+                        "balance_fen": self.balances[max(day for day in self.balances if day <= on)],
                         "overdue_total": total, "contribution_status": contribution, "loan_status": loan,
                     }
                 )  # fmt: skip
@@ -346,8 +354,8 @@ class RandomLoan:
                     "range_from": first if kind == "clawback" else None,
                     "range_to": first + timedelta(days=rng.randrange(90)) if kind == "clawback" else None,
                     "new_payee_account": None, "new_payee_name": None, "new_payee_bank_no": None,
-                    "new_term_months": rng.choice((None, 120, 300)) if kind == "term" else None,
-                    "new_repayment_method": rng.choice((None, "01", "02")) if kind == "term" else None, "reason": "测试",
+                    "new_term_months": rng.choice((None, 120, 300, 2, 5)) if kind == "term" else None,
+                    "new_repayment_method": rng.choice((None, "01", "02", "01", "99")) if kind == "term" else None, "reason": "测试",
                 }
             )  # fmt: skip
         if self.opened:
