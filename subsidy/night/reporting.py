@@ -205,14 +205,16 @@ def inputs(ctx: Context, conn: Connection, period: str, *, full: bool = False) -
     )
     known = manifest.segments(conn, ctx.centre, ctx.run.business_date, through_run=ctx.run.run_no)
     reported = manifest.segments(conn, ctx.centre, ctx.run.business_date, through_run=window.after_run) if before else []
-    gatherer = Gatherer(tuple(pa.scalar(d, pa.date32()) for d in (window.lower, window.low, window.high)), bool(before))
+    cutoffs = tuple(pa.scalar(d, pa.date32()) for d in (window.lower, window.low, window.high))
+    gatherer = Gatherer(cutoffs, bool(before), ledger_rows.first_posted(conn, window))
     loans = []
     for buckets in manifest.groups(known):
         facts = manifest.facts_of(ctx.store, known, ctx.run.business_date, buckets, frozenset(), names=_READS)
         lines = line_store.known_lines(ctx.store, known, buckets)
         gatherer.take(lines, lines if reported == known else line_store.known_lines(ctx.store, reported, buckets), facts)
         loans.append(figures.loans(facts["account"], facts["status"], period))
-    detail, moved = gatherer.detail(), gatherer.movements()
+    detail, earlier, moved = gatherer.detail(), gatherer.first_payable(), gatherer.movements()
+    explained = detail.num_rows + earlier.num_rows <= DERIVED_LINES
     names = {int(n): str(name) for n, name in conn.execute(sa.select(f.c.file_no, f.c.name).where(f.c.centre == ctx.centre))}
     return ReportInputs(
         policy=ctx.policy,
@@ -222,20 +224,23 @@ def inputs(ctx: Context, conn: Connection, period: str, *, full: bool = False) -
         settlement=dict(here),
         window=window,
         detail=detail,
+        earlier=earlier,
         moved=moved,
         changes=changes.add(gatherer.changes),
         file_names=names,
         vouchers=vouchers.rows(conn, ctx.centre, period),
         figures=figures.annual(conn, ctx.centre, period, figures.added(loans)),
-        derivations=_derivations(ctx, conn, known, detail, names) if detail.num_rows <= DERIVED_LINES else None,
+        derivations=_derivations(ctx, conn, known, (detail, earlier), names) if explained else None,
         derivation_limit=DERIVED_LINES,
         full=full,
     )
 
 
-def _derivations(ctx: Context, conn: Connection, known: Sequence[Segment], detail: pa.Table, names: dict[int, str]) -> list[Derived]:
-    """How each line of the detail came about. A line that comes out differently from what is stored says so."""
-    stored = {(r["agreement_no"], r["account_no"], r["serial_no"]): r for r in detail.select(_SHOWN).to_pylist()}
+def _derivations(
+    ctx: Context, conn: Connection, known: Sequence[Segment], shown: Sequence[pa.Table], names: dict[int, str]
+) -> list[Derived]:
+    """How each line of some tables came about. A line that comes out differently from what is stored says so."""
+    stored = {(r["agreement_no"], r["account_no"], r["serial_no"]): r for t in shown for r in t.select(_SHOWN).to_pylist()}
     wanted = {key[0] for key in stored}
     claimed = claims.held(conn, ctx.centre, ctx.run.business_date)
     found: dict[tuple[str, str, str], list[Derived]] = {}

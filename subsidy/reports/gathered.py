@@ -28,18 +28,24 @@ DETAIL = pa.schema(
 #: What happened to a line that was or is held, forfeited or stopped.
 MOVED = pa.schema([*(f for f in LINES if f.name not in _LEFT_OUT), pa.field("moved", pa.string())])
 HELD_NOW = ("本期暂缓", "继续暂缓")
+#: Lines of earlier periods that were held when the last workbook was made.
+RESUMED, CANCELLED = "恢复支付", "暂缓取消"
+WERE_HELD = ("继续暂缓", RESUMED, CANCELLED)
 
 
 @dataclass
 class Gatherer:
     """Takes the lines of one bucket group after another.
 
-    `cutoffs`: (after the last but one, last, this) cut-off day; a line belongs to the period in whose window the bank booked it. `detail`,
-    `moved` and `changes` hold what was taken so far."""
+    `cutoffs`: (after the last but one, last, this) cut-off day; a line belongs to the period in whose window the bank booked it.
+    `first_posted`: keys of lines of earlier periods that were first posted for this one. `details`, `earlier`, `moved` and `changes` hold
+    what was taken so far."""
 
     cutoffs: tuple[pa.Scalar, pa.Scalar, pa.Scalar]
     has_before: bool
+    first_posted: pa.Table
     details: list[pa.Table] = field(default_factory=list)
+    earlier: list[pa.Table] = field(default_factory=list)
     moved: list[pa.Table] = field(default_factory=list)
     changes: list[pa.Table] = field(default_factory=list)
 
@@ -49,25 +55,44 @@ class Gatherer:
         lower, low, high = self.cutoffs
         now = _booked(known, low, high)
         then = [_booked(t, lower, low) if self.has_before else LINES.empty_table() for t in (reported, known)]
-        self.details.append(with_parties(now, parties(facts)))
-        self.moved.append(moves(known, reported, now, high))
+        who = parties(facts)
+        self.details.append(with_parties(now, who))
+        self.earlier.append(with_parties(self._first_payable(known, reported), who))
+        self.moved.append(moves(known, reported, now, low, high))
         self.changes.append(changes.classify(now, then[0], then[1]))
+
+    def _first_payable(self, known: pa.Table, reported: pa.Table) -> pa.Table:
+        """Lines of earlier periods that are first payable now; those that were held then stand among the movements."""
+        first = known.filter(pc.is_in(known["agreement_no"], self.first_posted["agreement_no"].combine_chunks()))
+        held = reported.filter(pc.equal(reported["outcome"], "hold"))
+        mine = pc.and_(pc.is_in(_key(first), _key(self.first_posted)), pc.invert(pc.is_in(_key(first), _key(held))))
+        due = pc.and_(pc.less_equal(first["booked_on"], self.cutoffs[1]), pc.not_equal(first["payable_fen"], 0))
+        return first.filter(pc.and_(mine, due))
 
     def detail(self) -> pa.Table:
         """All lines of the period, schema `DETAIL`, in order of agreement, accrual end and serial number."""
-        columns = pa.concat_tables([DETAIL.empty_table(), *self.details]).unify_dictionaries().columns
-        self.details.clear()
-        order = pc.sort_indices(
-            pa.table(columns, schema=DETAIL), [(n, "ascending") for n in ("agreement_no", "accrual_to", "serial_no", "account_no")]
-        )
-        for i in range(len(columns)):  # each unsorted column goes as soon as it is sorted: there is never a second copy of all
-            columns[i] = columns[i].take(order)
-        return pa.table(columns, schema=DETAIL)
+        return _sorted(self.details)
+
+    def first_payable(self) -> pa.Table:
+        """As `detail`: the lines of earlier periods that are first payable in this one and were not held before."""
+        return _sorted(self.earlier)
 
     def movements(self) -> pa.Table:
         """All held, resumed, forfeited and stopped lines, schema `MOVED`."""
         table = pa.concat_tables([MOVED.empty_table(), *self.moved])
         return table.sort_by([(n, "ascending") for n in ("agreement_no", "accrual_to", "serial_no", "account_no")])
+
+
+def _sorted(taken: list[pa.Table]) -> pa.Table:
+    """What was taken as one table in its order; `taken` is empty afterwards."""
+    columns = pa.concat_tables([DETAIL.empty_table(), *taken]).unify_dictionaries().columns
+    taken.clear()
+    order = pc.sort_indices(
+        pa.table(columns, schema=DETAIL), [(n, "ascending") for n in ("agreement_no", "accrual_to", "serial_no", "account_no")]
+    )
+    for i in range(len(columns)):  # each unsorted column goes as soon as it is sorted: there is never a second copy of all
+        columns[i] = columns[i].take(order)
+    return pa.table(columns, schema=DETAIL)
 
 
 def _booked(lines: pa.Table, after: pa.Scalar, through: pa.Scalar) -> pa.Table:
@@ -98,9 +123,11 @@ def _coded(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray:
     return flat.dictionary_encode()
 
 
-def moves(known: pa.Table, reported: pa.Table, now: pa.Table, through: pa.Scalar) -> pa.Table:
-    """Lines held now up to the cut-off, lines that were held and are not, and this period's forfeited and stopped lines; schema `MOVED`."""
-    held = known.filter(pc.and_(pc.equal(known["outcome"], "hold"), pc.less_equal(known["booked_on"], through)))
+def moves(known: pa.Table, reported: pa.Table, now: pa.Table, low: pa.Scalar, high: pa.Scalar) -> pa.Table:
+    """Lines held now up to the cut-off `high`, lines that were held and are not, and this period's forfeited and stopped lines; schema
+    `MOVED`. A resumed line that the bank booked after the last cut-off `low` stands in the period's detail too, and says so."""
+    known = known.filter(pc.less_equal(known["booked_on"], high))
+    held = known.filter(pc.equal(known["outcome"], "hold"))
     were = reported.filter(pc.equal(reported["outcome"], "hold"))
     stayed = pc.is_in(_key(held), _key(were))
     parts = [
@@ -109,7 +136,12 @@ def moves(known: pa.Table, reported: pa.Table, now: pa.Table, through: pa.Scalar
     ]
     freed = known.filter(pc.and_(pc.is_in(_key(known), _key(were)), pc.not_equal(known["outcome"], "hold")))
     paid = pc.is_in(freed["outcome"], pa.array(["pay", "stop"]))
-    parts += [_moved(freed.filter(paid), "恢复支付"), _moved(freed.filter(pc.invert(paid)), "暂缓取消")]
+    earlier = pc.less_equal(freed["booked_on"], low)
+    parts += [
+        _moved(freed.filter(pc.and_(paid, earlier)), RESUMED),
+        _moved(freed.filter(pc.and_(paid, pc.invert(earlier))), "恢复支付（见明细）"),
+        _moved(freed.filter(pc.invert(paid)), CANCELLED),
+    ]
     fresh = now.filter(pc.invert(pc.is_in(_key(now), _key(freed))))
     parts += [_moved(fresh.filter(pc.equal(fresh["outcome"], outcome)), name) for outcome, name in (("forfeit", "不付"), ("stop", "终止"))]
     return pa.concat_tables(parts)

@@ -15,9 +15,10 @@ from sqlalchemy.engine import Connection
 
 from subsidy.clearing import events
 from subsidy.clearing.vouchers import month_of
+from subsidy.entitlement.lines import LINE_KEY
 from subsidy.ledger import tables
-from subsidy.ledger.bulk import iter_arrow
-from subsidy.reports import personal
+from subsidy.ledger.bulk import iter_arrow, read_arrow
+from subsidy.reports import gathered, personal
 from subsidy.reports.labels import DIRECTIONS, SEVERITIES, STATES, safe_of
 from subsidy.reports.sheet import Column, Sheet, of_rows
 
@@ -65,6 +66,32 @@ def due_booked(conn: Connection, w: Window, which: Literal["now", "before"]) -> 
 def _corrections(w: Window) -> list[sa.ColumnElement[bool]]:
     t = tables.posting
     return [t.c.centre == w.centre, t.c.kind.in_(("top_up", "recovery")), t.c.run_no > w.after_run, t.c.run_no <= w.run_no]
+
+
+def _first_posted(w: Window) -> list[sa.ColumnElement[bool]]:
+    t = tables.posting
+    return [t.c.centre == w.centre, t.c.kind == "accrual", t.c.run_no > w.after_run, t.c.run_no <= w.run_no, t.c.booked_on <= w.low]
+
+
+def first_posted(conn: Connection, w: Window) -> pa.Table:
+    """Keys of lines that the bank booked up to the last cut-off and that were first posted by this period's runs."""
+    t = tables.posting
+    names = [(name, pa.string()) for name in LINE_KEY]
+    return read_arrow(conn, sa.select(*(t.c[name] for name in LINE_KEY)).where(*_first_posted(w)), pa.schema(names))
+
+
+def posted_to_earlier(conn: Connection, w: Window) -> int:
+    """Sum of what this period's runs posted to lines of earlier periods: first postings, top-ups and recoveries."""
+    t = tables.posting
+    return _sum(
+        conn,
+        t.c.amount_fen,
+        t.c.centre == w.centre,
+        t.c.kind != "opening",
+        t.c.run_no > w.after_run,
+        t.c.run_no <= w.run_no,
+        t.c.booked_on <= w.low,
+    )
 
 
 def corrected(conn: Connection, w: Window) -> int:
@@ -151,10 +178,26 @@ def composition(conn: Connection, w: Window, settlement: Mapping[str, Any]) -> C
     )
 
 
-def corrections(conn: Connection, w: Window, files: Mapping[int, str]) -> Sheet:
-    """补差与追回: one row per cause of each top-up and recovery."""
+#: Where the amount of a correction is counted. Only that of `EARLIER` is not in the figure of another sheet.
+EARLIER = "以前各期"
+_HELD_BEFORE, _NEWLY, _OWN, _NEXT = "见暂停与恢复", "见以前期间首次应付", "见贴息明细", "下期"
+
+
+def corrections(conn: Connection, w: Window, files: Mapping[int, str], moved: pa.Table) -> Sheet:
+    """补差与追回: one row per cause of each top-up and recovery. `moved`: schema `gathered.MOVED`."""
     t, c = tables.posting, tables.posting_cause
-    first = t.alias("first")
+    first, origin = t.alias("first"), t.alias("origin")
+    same_line = [origin.c[n] == t.c[n] for n in ("centre", "scheme", *LINE_KEY)]
+    belongs = sa.case(
+        (t.c.booked_on > w.high, _NEXT), (t.c.booked_on > w.low, _OWN), (origin.c.run_no > w.after_run, _NEWLY), else_=EARLIER
+    )
+    held = moved.filter(pc.is_in(moved["moved"], pa.array(gathered.WERE_HELD)))
+    were_held = set(zip(*(held[n].to_pylist() for n in LINE_KEY), strict=True))
+
+    def place(r: Any) -> str:
+        before = r["belongs"] in (EARLIER, _NEWLY) and tuple(r[n] for n in LINE_KEY) in were_held
+        return _HELD_BEFORE if before else str(r["belongs"])
+
     found = conn.execute(
         sa.select(
             t,
@@ -166,9 +209,11 @@ def corrections(conn: Connection, w: Window, files: Mapping[int, str]) -> Sheet:
             c.c.text,
             first.c.due_fen.label("before_fen"),
             first.c.business_date.label("before_on"),
+            belongs.label("belongs"),
         )
         .join(c, sa.and_(c.c.centre == t.c.centre, c.c.posting_no == t.c.posting_no), isouter=True)
         .join(first, sa.and_(first.c.centre == t.c.centre, first.c.posting_no == t.c.corrects), isouter=True)
+        .join(origin, sa.and_(origin.c.seq == 0, *same_line))
         .where(*_corrections(w))
         .order_by(t.c.posting_no, c.c.ordinal)
     ).mappings()
@@ -177,6 +222,7 @@ def corrections(conn: Connection, w: Window, files: Mapping[int, str]) -> Sheet:
         Column("业务流水号", width=20),
         Column("类别", width=7),
         Column("金额", "money", 14, True),
+        Column("归属", width=12, wrap=True),
         Column("更正前应付", "money", 12),
         Column("更正后应付", "money", 12),
         Column("原因", width=28, wrap=True),
@@ -194,6 +240,7 @@ def corrections(conn: Connection, w: Window, files: Mapping[int, str]) -> Sheet:
             r["serial_no"],
             "补差" if r["kind"] == "top_up" else "追回",
             r["amount_fen"] if r["cause_fen"] is None else r["cause_fen"],
+            place(r),
             r["before_fen"],
             r["due_fen"],
             r["text"] or "",
@@ -207,7 +254,12 @@ def corrections(conn: Connection, w: Window, files: Mapping[int, str]) -> Sheet:
         )
         for r in found
     ]
-    notes = ("同一笔更正有几个原因时分行列示，金额相加即该笔更正", "“更正的记账号”指向被更正的那笔记账")
+    notes = (
+        "同一笔更正有几个原因时分行列示，金额相加即该笔更正",
+        f"归属“{EARLIER}”的计入本期应清算；“见……”的已含在该表的应付金额内，不再相加；“{_NEXT}”的随下期清算",
+        "“更正的记账号”指向被更正的那笔记账",
+        "金额单位：元",
+    )
     return of_rows("补差与追回", columns, rows, notes)
 
 

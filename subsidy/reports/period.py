@@ -26,7 +26,7 @@ from subsidy.reports.labels import BANKS, METHODS, OUTCOMES, SETTLEMENT_STATES, 
 from subsidy.reports.ledger_rows import Composition, Window
 from subsidy.reports.sheet import Book, Column, Cover, Sheet, Term, Tie, of_rows
 
-DETAIL_TITLE = "贴息明细"
+DETAIL_TITLE, EARLIER_TITLE = "贴息明细", "以前期间首次应付"
 
 #: One step of a line's derivation: agreement, serial number, step, content; with the step that has it: exact amount in fen as a fraction,
 #: limit likewise, rounded fen, fen that earlier parts of the instalment have.
@@ -39,10 +39,10 @@ class ReportInputs:
 
     `business_date`: of the night that settled; lines, quarantine and findings stand as known then. `as_of`: the open business date when the
     workbook is made; payments, bookings and differences go up to it. `settlement`: the period's row of table `settlement`. `window`: which
-    runs and booking days the period covers. `detail` / `moved`: schemas `gathered.DETAIL` / `MOVED`. `changes`: (class, loans, last period
-    fen, this period fen). `vouchers`: rows of table 8.0.5 (number, summary, account, debit fen, credit fen, attachments, date). `figures`:
-    annual figures as (label, this month, this year, in all, is money). `derivations`: the steps of each line, None beyond
-    `derivation_limit` lines.
+    runs and booking days the period covers. `detail` / `earlier` / `moved`: schemas `gathered.DETAIL` / `DETAIL` / `MOVED`. `changes`:
+    (class, loans, last period fen, this period fen). `vouchers`: rows of table 8.0.5 (number, summary, account, debit fen, credit fen,
+    attachments, date). `figures`: annual figures as (label, this month, this year, in all, is money). `derivations`: the steps of each
+    line of `detail` and `earlier`, None beyond `derivation_limit` lines.
     `full`: personal data unmasked, for those whose role allows it."""
 
     policy: CentrePolicy
@@ -52,6 +52,7 @@ class ReportInputs:
     settlement: Mapping[str, Any]
     window: Window
     detail: pa.Table
+    earlier: pa.Table
     moved: pa.Table
     changes: Sequence[tuple[str, int, int, int]]
     file_names: Mapping[int, str]
@@ -72,9 +73,10 @@ def book(conn: Connection, inputs: ReportInputs) -> Book:
         _banks(inputs.detail),
         _branches(inputs.detail),
         detail_sheet(inputs),
+        _earlier(inputs),
         _derivations(inputs),
         _changes(inputs),
-        ledger_rows.corrections(conn, window, inputs.file_names),
+        ledger_rows.corrections(conn, window, inputs.file_names, inputs.moved),
         _moved(inputs),
         ledger_rows.quarantine(conn, window, inputs.business_date, inputs.file_names),
         payments,
@@ -147,7 +149,20 @@ DETAIL_COLUMNS = (
 
 def detail_sheet(inputs: ReportInputs) -> Sheet:
     """贴息明细: one row per loan transaction, with the columns that say why."""
-    d = inputs.detail
+    notes = ("每一行对应一条贷款业务明细，由银行在本期记账", "金额单位：元", "来源文件与行号是该行的依据", "推导见“计算说明”")
+    return _lines(inputs, inputs.detail, DETAIL_TITLE, notes)
+
+
+def _earlier(inputs: ReportInputs) -> Sheet:
+    notes = (
+        "以前期间的明细，本期首次应付：银行在上期截止日以前记账，资料迟到、更正或放行后本期才应付",
+        "上期暂缓、本期恢复的在“暂停与恢复”，不在此重复",
+        "金额单位：元",
+    )
+    return _lines(inputs, inputs.earlier, EARLIER_TITLE, notes)
+
+
+def _lines(inputs: ReportInputs, d: pa.Table, title: str, notes: tuple[str, ...]) -> Sheet:
     none = pa.scalar(None, pa.int64())
     rate = d["fund_rate_ppm"]
     columns = [
@@ -178,9 +193,7 @@ def detail_sheet(inputs: ReportInputs) -> Sheet:
         _files(d["file_no"], inputs.file_names),
         d["line_no"],
     ]
-    notes = ("每一行对应一条贷款业务明细，由银行在本期记账", "金额单位：元", "来源文件与行号是该行的依据", "推导见“计算说明”")
-    data = pa.table(columns, names=[c.label for c in DETAIL_COLUMNS])
-    return Sheet(DETAIL_TITLE, DETAIL_COLUMNS, data, notes, ("原因",))
+    return Sheet(title, DETAIL_COLUMNS, pa.table(columns, names=[c.label for c in DETAIL_COLUMNS]), notes, ("原因",))
 
 
 _SUMS = (
@@ -361,6 +374,14 @@ def _figures(inputs: ReportInputs) -> Sheet:
     return of_rows("年度口径", columns, rows, ("与住房公积金年度报告同口径", "余额没有期间，三栏相同", "金额单位：元"))
 
 
+#: What this period posted to lines of earlier periods, sheet by sheet.
+_OF_EARLIER = (
+    Term(1, EARLIER_TITLE, "应付金额"),
+    Term(1, "暂停与恢复", "应付金额", (("动态", gathered.RESUMED),)),
+    Term(1, "补差与追回", "金额", (("归属", ledger_rows.EARLIER),)),
+)
+
+
 def _ties(conn: Connection, inputs: ReportInputs) -> tuple[Tie, ...]:
     """The tie-out: the ledger's side of each row is asked of the ledger, not of the sheet that it checks."""
     w, s, period = inputs.window, inputs.settlement, ("期间", inputs.period)
@@ -378,6 +399,12 @@ def _ties(conn: Connection, inputs: ReportInputs) -> tuple[Tie, ...]:
         Tie("变动分析：上期 + 各类变动 = 本期账簿应付", now, (Term(1, "变动分析", "上期应付"), Term(1, "变动分析", "变动金额")), posted),
         Tie("变动分析：变动金额 = 账簿本期减上期", now - before, (Term(1, "变动分析", "变动金额"),), "以上两项账簿金额之差"),
         Tie("补差与追回 = 账簿更正", ledger_rows.corrected(conn, w), (Term(1, "补差与追回", "金额"),), "账簿记账：补差与追回类记账之和"),
+        Tie(
+            "以前各期的明细：首次应付 + 恢复支付 + 补差与追回 = 账簿记账",
+            ledger_rows.posted_to_earlier(conn, w),
+            _OF_EARLIER,
+            "账簿记账：本期记入上期截止日以前各行的金额之和",
+        ),
         Tie(
             "暂缓应得金额 = 清算暂缓",
             s["held_fen"],

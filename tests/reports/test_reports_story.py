@@ -27,7 +27,7 @@ from subsidy.reports.labels import OUTCOMES
 from subsidy.settings import Settings
 
 SHEETS = [
-    "封面", "汇总", "网点汇总", "贴息明细", "计算说明", "变动分析", "补差与追回", "暂停与恢复", "隔离与异常", "回盘与退汇", "三方对账",
+    "封面", "汇总", "网点汇总", "贴息明细", "以前期间首次应付", "计算说明", "变动分析", "补差与追回", "暂停与恢复", "隔离与异常", "回盘与退汇", "三方对账",
     "对账差异", "凭证", "年度口径", "勾稽表",
 ]  # fmt: skip
 
@@ -101,7 +101,7 @@ def test_everything_ties_and_reads_without_recalculation(written: dict[str, Path
     opened = openpyxl.load_workbook(written[period], data_only=True)
     assert opened.sheetnames == SHEETS
     ties = list(opened["勾稽表"].iter_rows(min_row=4, values_only=True))
-    assert len(ties) == 15
+    assert len(ties) == 16
     assert [t[0] for t in ties if t[3] != 0 or t[4] != "相符"] == []
     assert all(t[1] == t[2] for t in ties)
 
@@ -112,6 +112,29 @@ def test_this_month_starts_where_last_month_ended(written: dict[str, Path]) -> N
     assert sum(fen(r["上期应付"]) for r in october) == sum(fen(r["本期应付"]) for r in september)
     assert all(fen(r["本期应付"]) - fen(r["上期应付"]) == fen(r["变动金额"]) for r in october)
     assert len([r for r in october if r["贷款户数"]]) >= 4
+
+
+def test_what_is_first_payable_for_an_earlier_period_stands_in_one_sheet(told: Settings, written: dict[str, Path]) -> None:
+    """Each line of September that October's nights posted first: with its amount among the resumed ones or in its own sheet, never both."""
+    t, s = tables.posting, tables.settlement
+    with open_database(told).read() as conn:
+        built = {r.period: r for r in conn.execute(sa.select(s).where(s.c.centre == CENTRE))}
+        before, now = (built[p] for p in PERIODS)
+        mine = (t.c.centre == CENTRE, t.c.booked_on <= before.cutoff_on, t.c.run_no > before.run_no, t.c.run_no <= now.run_no)
+        first = {(r[0], r[1]) for r in conn.execute(sa.select(t.c.agreement_no, t.c.serial_no).where(*mine, t.c.kind == "accrual"))}
+        due = defaultdict[tuple[str, str], int](int)
+        for row in conn.execute(sa.select(t.c.agreement_no, t.c.serial_no, t.c.amount_fen).where(*mine, t.c.kind != "opening")):
+            due[(row[0], row[1])] += row[2]
+    own = {(r["协议编号"], r["业务流水号"]): fen(r["应付金额"]) for r in rows(written[PERIODS[1]], "以前期间首次应付")}
+    resumed = {
+        (r["协议编号"], r["业务流水号"]): fen(r["应付金额"])
+        for r in rows(written[PERIODS[1]], "暂停与恢复") if r["动态"] == "恢复支付"
+    }  # fmt: skip
+    assert own and not own.keys() & resumed.keys()
+    assert own | resumed == {key: due[key] for key in first if due[key]}
+    again = {(r["协议编号"], r["业务流水号"]) for r in rows(written[PERIODS[1]], "补差与追回") if r["归属"] == "以前各期"}
+    assert again and not again & first
+    assert rows(written[PERIODS[0]], "以前期间首次应付") == []
 
 
 def test_corrections_name_their_cause_and_what_they_correct(told: Settings, written: dict[str, Path]) -> None:
@@ -129,7 +152,8 @@ def test_corrections_name_their_cause_and_what_they_correct(told: Settings, writ
 
 def test_every_line_says_why(written: dict[str, Path]) -> None:
     """The exact fraction rounds half-up to the figure, and the content names file and line."""
-    detail = {(r["协议编号"], r["业务流水号"]): r for r in rows(written[PERIODS[1]], "贴息明细")}
+    titles = ("贴息明细", "以前期间首次应付")
+    detail = {(r["协议编号"], r["业务流水号"]): r for title in titles for r in rows(written[PERIODS[1]], title)}
     steps = defaultdict(list)
     for step in rows(written[PERIODS[1]], "计算说明"):
         steps[(step["协议编号"], step["业务流水号"])].append(step)
