@@ -113,7 +113,7 @@ def clear(
             "CLEAR-MISSING",
             f"{period} 月尚有中心未完成：{'、'.join(missing)}。",
             "没有生成汇总清算；各中心的付款不受影响。",
-            "等这些中心的批次发布或宣布为空，或在截止时间以“允许缺失”运行。",
+            "等这些中心的批次发布或宣布为空，或等 25 日的“清算到期”流程自动清算。",
         )
     detail = {"positions": [_data(p) for p in positions], "idle": idle, "complete": complete, "missing": sorted(missing)}
     content = json.dumps(detail, sort_keys=True, ensure_ascii=False)

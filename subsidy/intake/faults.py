@@ -138,7 +138,7 @@ FAULTS: dict[str, Fault] = {
     "KEY-DIFFERS": Fault("error", "同一份文件里主键相同而内容不同。", "两行都隔离，不猜哪一行对", _FIX_ROW),
     "KEY-DUPLICATE": Fault("note", "与前面的行完全相同，只记一次。", "有主键的表，相同的行为重复", "不用处理。"),
     "PARENT-UNKNOWN": Fault(
-        "error", "所属的 {parent} 还不知道。", "先有 {parent}，再有本行", "等所属数据到达后自动解除；久等不到请查漏送。",
+        "error", "所属的{parent}没有资料。", "先有 {parent}，再有本行", "等所属数据到达后自动解除；久等不到请查漏送。",
     ),
     "PARENT-CHANGED": Fault("error", "已登记的行改挂到另一份借款合同。", "归属合同不得直接改写", "请人员核实；先撤销原行，再以新编号送。"),
 }

@@ -21,7 +21,7 @@ def horizon_warnings(policy: CentrePolicy, day: date) -> list[Finding]:
             Finding(
                 "RATE-HORIZON", "warning",
                 f"利率只核对到 {confirmed}，{day} 的计算沿用最近一次公布的利率；如此后有新利率公布，差额在下一次清算中补退。",
-                "核对最新公布的利率，更新 rules/parameters/rates.csv 和 parameters.yaml 中的 confirmed_through。",
+                "请运行员核对最新公布的利率并更新利率表。",
                 file_name="parameters/parameters.yaml", field="confirmed_through", value=str(confirmed),
             )
         )  # fmt: skip
@@ -30,7 +30,7 @@ def horizon_warnings(policy: CentrePolicy, day: date) -> list[Finding]:
         found.append(
             Finding(
                 "CAL-HORIZON", "warning", f"工作日历只到 {last} 年底，{last + 1} 年的清算日无法确定，届时将拒绝清算。",
-                f"国务院办公厅公布 {last + 1} 年节假日安排后，新增 rules/parameters/calendar-{last + 1}.yaml。",
+                f"国务院办公厅公布 {last + 1} 年节假日安排后，请运行员补上该年的工作日历。",
                 field="calendar", value=str(last),
             )
         )  # fmt: skip

@@ -37,7 +37,7 @@ BODY_LIMIT = 1_000_000
 BACKFILL_DAYS = 800
 ONE_AT_A_TIME = Message(
     "BACKFILL-ORDER", "补跑的各个业务日必须由早到晚、一个接一个地跑。", "没有启动任何运行。",
-    "把“最大并行运行数”（max_active_runs）设为 1，不要勾选倒序，再提交。",
+    "把“活跃执行数上限”设为 1，不要勾选“反向执行”，再提交。",
 )  # fmt: skip
 RANGE = Message("BACKFILL-RANGE", f"补跑的起止日期无效，或超过 {BACKFILL_DAYS} 天。", "没有启动任何运行。", "改正起止日期后再提交。")
 ONE_RUN = Message("CLEAR-ONE-RUN", "一次只能清除一个运行中的任务。", "没有清除任何任务。", "打开要重跑的那一次运行，在其中清除。")
