@@ -5,6 +5,7 @@ from __future__ import annotations
 from subsidy.facts.schema import Column
 from subsidy.intake.codelists import CODE_LISTS
 from subsidy.intake.profile import ColumnSpec, Part, Profile, TableSpec
+from subsidy.intake.write import sample
 
 _FORMS = {
     "delimited": "分隔文本", "csv": "CSV（首行列名）", "fixed": "定长文本（按字节）", "xlsx": ".xlsx 工作簿，每表一个工作表", "xml": "XML",
@@ -52,6 +53,7 @@ def describe(profile: Profile) -> str:
         due = "，".join(f"{code} 每月 {day} 日前" for code, day in profile.expected.by_day.items())
         lines.append(f"- 最迟到达：{due}（自 {profile.expected.since} 起）")
     lines.append(f"- 回执：{profile.acknowledgement.form}，{_ENCODINGS[profile.acknowledgement.encoding]}")
+    lines += _samples(profile)
     for spec in profile.tables.values():
         lines += ["", *_table(spec, profile)]
     return "\n".join(lines) + "\n"
@@ -94,6 +96,34 @@ def _frame(profile: Profile) -> list[str]:
     if profile.cover:
         lines.append(f"- 封面：工作表 `{profile.cover}`，写明 中心编号、业务日期、批次号，以及每张表的 方式、行数、各金额列合计")
     return lines
+
+
+#: What stands in a sample where a digest goes.
+DIGEST = "<64 位小写十六进制>"
+
+
+def _samples(profile: Profile) -> list[str]:
+    """The lines around the rows and the companion files of a small file, to copy from."""
+    code = "TX01" if "TX01" in profile.tables else next(iter(profile.tables))
+    name, shown = sample(profile, code, DIGEST)
+    if profile.carries == "many" or not shown:
+        return []
+    flag, digest = profile.flag, profile.digest
+    titles = {
+        "header": "头行",
+        "trailer": "尾行",
+        "flag": f"标志文件 `{name}{flag.suffix if flag else ''}`",
+        "digest": f"摘要文件 `{name}{digest.suffix if digest else ''}`",
+    }
+    table = profile.tables[code].table
+    lines = ["", "## 样例", "", f"`{name}`：{table.code} {table.label}，只有一行，各金额列都是 500,000.00 元。", ""]
+    for part, text in shown.items():
+        lines += [f"{titles[part]}：", "", "```", *text.removesuffix("\n").split("\n"), "```", ""]
+    if digest is not None or (flag is not None and flag.digest_key):
+        algorithm = (digest.algorithm if digest is not None else flag.algorithm if flag is not None else "").upper()
+        marked = "含开头的 BOM" if profile.encoding == "utf-8-bom" else "从第一个字节到最后一个字节"
+        lines += [f"{DIGEST} 换成数据文件全部字节（{marked}）的 {algorithm}。", ""]
+    return lines[:-1]
 
 
 def _parts(parts: tuple[Part, ...]) -> str:

@@ -289,20 +289,47 @@ def _cells(sheet: Any, values: Sequence[str]) -> list[Any]:
 
 
 def _flag(profile: Profile, flag: FlagFile, spec: TableSpec, texts: Texts, said: Mapping[str, str], path: Path) -> None:
+    digest = file_digest(path, flag.algorithm) if flag.digest_key else ""
+    data = _flag_text(profile, flag, spec, texts, said, digest).encode(CODECS[flag.encoding])
+    path.with_name(path.name + flag.suffix).write_bytes(BOM + data if flag.encoding == "utf-8-bom" else data)
+
+
+def _flag_text(profile: Profile, flag: FlagFile, spec: TableSpec, texts: Texts, said: Mapping[str, str], digest: str) -> str:
     if flag.form == "pairs":
         lines = [f"{key}={said[part]}" for part, key in flag.identity.items()]
         if flag.sums:
             lines += [f"{flag.sums.replace('{column}', c.name)}={_total(profile, c, texts)}" for c in spec.amounts]
         if flag.digest_key:
-            lines.append(f"{flag.digest_key}={file_digest(path, flag.algorithm)}")
-        text = "\n".join(lines) + "\n"
-    else:
-        end = profile.separator if profile.separator_after_last else ""
-        rows = [[said[p.text.strip("{}")] if p.text.startswith("{") else p.text for p in flag.first]]
-        rows += [[c.name, _total(profile, c, texts)] for c in spec.amounts]
-        text = "".join(profile.separator.join(row) + end + "\n" for row in rows)
-    data = text.encode(CODECS[flag.encoding])
-    path.with_name(path.name + flag.suffix).write_bytes(BOM + data if flag.encoding == "utf-8-bom" else data)
+            lines.append(f"{flag.digest_key}={digest}")
+        return "\n".join(lines) + "\n"
+    end = profile.separator if profile.separator_after_last else ""
+    rows = [[said[p.text.strip("{}")] if p.text.startswith("{") else p.text for p in flag.first]]
+    rows += [[c.name, _total(profile, c, texts)] for c in spec.amounts]
+    return "".join(profile.separator.join(row) + end + "\n" for row in rows)
+
+
+#: The day and the amount in fen of each amount column that samples show.
+SAMPLE_DAY, SAMPLE_FEN = date(2026, 9, 14), 50_000_000
+
+
+def sample(profile: Profile, code: str, digest: str) -> tuple[str, dict[str, str]]:
+    """Name of a file of table `code` with one row whose amounts are `SAMPLE_FEN`, and by what they are (``header``, ``trailer``, ``flag``,
+    ``digest``) the lines around the row and the companions, as `write` writes them; `digest` stands for the digest."""
+    spec = profile.tables[code]
+    named = {"date": f"{SAMPLE_DAY:%Y%m%d}", "sequence": "001", "centre": profile.centre_code}
+    said = {**named, "table": code, "mode": profile.mode_words[spec.mode], "rows": "1"}
+    amount = pa.array([SAMPLE_FEN], pa.int64())
+    texts = {c.name: _column(amount, c.column, profile) for c in spec.amounts if c.column is not None}
+    name = profile.file_name(code, named["date"], named["sequence"])
+    shown = {}
+    for part, parts in (("header", profile.header), ("trailer", profile.trailer)):
+        if parts:
+            shown[part] = _frame(profile, spec, texts, parts, said).decode(CODECS[profile.encoding])
+    if profile.flag is not None:
+        shown["flag"] = _flag_text(profile, profile.flag, spec, texts, said, digest)
+    if profile.digest is not None:
+        shown["digest"] = f"{digest}  {name}\n"
+    return name, shown
 
 
 def _digest(profile: Profile, path: Path) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import pickle
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
-from intake_desk import CENTRES, RULES
+from intake_desk import CENTRES, RULES, Desk
+from intake_samples import NIGHT, arrival, deliver, rows
 
 from subsidy.errors import TerminalError
 from subsidy.facts.schema import BY_CODE
 from subsidy.intake import ProfileError, load_profiles
-from subsidy.intake.describe import describe
+from subsidy.intake.describe import DIGEST, describe
+from subsidy.intake.write import file_digest
 
 
 @pytest.mark.parametrize("centre", CENTRES)
@@ -38,6 +41,43 @@ def test_a_profile_is_described_for_the_counterparty(centre: str) -> None:
         assert word in text
     for codes in profile.codes.values():
         assert all(code in text for code in codes)
+
+
+SAMPLED = [c for c in CENTRES if (p := load_profiles(RULES, c).profiles["main"]).header or p.flag or p.digest]
+
+
+@pytest.mark.parametrize("centre", [c for c in SAMPLED if load_profiles(RULES, c).profiles["main"].carries == "one"])
+def test_what_is_written_as_the_sample_says_is_accepted(centre: str, tmp_path: Path) -> None:
+    """Header, trailer and companions are copied from the description; only the digest is put in."""
+    desk = Desk.open(centre, tmp_path / "desk")
+    profile = desk.profiles.profiles["main"]
+    text = describe(profile)
+    (path,) = deliver(profile, tmp_path / "inbox", {"TX01": rows("TX01")})
+    assert f"`{path.name}`：TX01" in text
+    blocks = re.findall(r"^(\S+?)(?: `(\S+)`)?：\n\n```\n(.*?\n)```$", text, re.MULTILINE | re.DOTALL)
+    assert blocks
+    data = path.read_bytes()
+    for title, _, shown in blocks:
+        if title == "头行":
+            data = shown.encode(profile.encoding) + data.partition(b"\n")[2]
+        elif title == "尾行":
+            data = b"".join(data.splitlines(keepends=True)[:-1]) + shown.encode(profile.encoding)
+    path.write_bytes(data)
+    for companion in [p for p in path.parent.iterdir() if p != path]:
+        companion.unlink()
+    for title, name, shown in blocks:
+        if name:
+            algorithm = "sm3" if "SM3" in text else "sha256"
+            encoding = profile.flag.encoding if title == "标志文件" and profile.flag is not None else "utf-8"
+            (path.parent / name).write_text(shown.replace(DIGEST, file_digest(path, algorithm)), encoding=encoding, newline="")
+    intake = desk.take(arrival(path, desk.profiles), NIGHT)
+    assert intake.state == "booked", intake.message
+
+
+def test_the_sample_of_a_flag_file_names_every_line() -> None:
+    text = describe(load_profiles(RULES, "zhejiang-provincial").profiles["main"])
+    for line in ("rows=1", "sum.TXBJ=500000.00", f"sm3={DIGEST}", "含开头的 BOM"):
+        assert line in text
 
 
 def broken(tmp_path: Path, centre: str, old: str, new: str) -> ProfileError:
