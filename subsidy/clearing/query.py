@@ -73,7 +73,7 @@ def open_payments(conn: Connection, centre: str, on: date, batch_nos: Sequence[i
         .where(p.c.centre == centre, e.c.state.in_(events.UNANSWERED), *limit)
         .order_by(sa.text("sent_on"), p.c.batch_no, p.c.ordinal)
     )  # fmt: skip
-    return [OpenPayment(**row, age_days=(on - row["sent_on"]).days) for row in conn.execute(query).mappings()]
+    return [OpenPayment(**row, age_days=max(0, (on - row["sent_on"]).days)) for row in conn.execute(query).mappings()]
 
 
 def last_status(conn: Connection, centre: str, batch_no: int) -> tuple[str, int]:

@@ -38,8 +38,7 @@ def register(subparsers: Any) -> None:
     _dated(_command(results, "read", "读入回盘、状态回执和账户明细", _read))
     queries = _group(subparsers, "query", "查询：对已发出而未答复的付款")
     _dated(_command(queries, "write", "写出 BDC107 / BDC110 查询文件", _query))
-    opened = _command(queries, "list", "列出未决的付款及天数", _open)
-    _dated(opened)
+    _dated(_command(queries, "list", "列出未决的付款及天数", _open), required=False)
     owed = _group(subparsers, "receivables", "应收追回")
     _dated(_command(owed, "list", "列出应收追回及账龄", _receivables))
     books = _group(subparsers, "vouchers", "记账凭证")
@@ -64,8 +63,9 @@ def _command(group: Any, name: str, about: str, run: Any, centre: bool = True) -
     return parser
 
 
-def _dated(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--date", required=True, type=date.fromisoformat, help="业务日期，如 2026-09-21")
+def _dated(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    about = "业务日期，如 2026-09-21" + ("" if required else "；默认当前业务日")
+    parser.add_argument("--date", required=required, type=date.fromisoformat, help=about)
 
 
 def _actor() -> str:
@@ -153,9 +153,7 @@ def _read(args: argparse.Namespace) -> int:
     settings = load_settings()
     result = api.read_results(settings, args.centre, args.date, _actor())
     blocked = int(result.get("blocked", 0)) + int(result.get("incomplete", 0))
-    text = "，".join(f"{name}={value}" for name, value in result.items() if name != "messages")
-    text += "".join(f"\n  {name}：{why}" for name, why in result.get("messages", ()))
-    _print_and_refresh(args, settings, result, text)
+    _print_and_refresh(args, settings, result, previewing.read(result))
     return FOUND if blocked else DONE
 
 
@@ -177,7 +175,9 @@ def _query(args: argparse.Namespace) -> int:
 def _open(args: argparse.Namespace) -> int:
     ctx = _context(load_settings(), args.centre)
     with ctx.db.read() as conn:
-        waiting = query.open_payments(conn, args.centre, args.date)
+        c = tables.centre_state
+        opened = conn.execute(sa.select(c.c.open_business_date).where(c.c.centre == args.centre)).scalar_one_or_none()
+        waiting = query.open_payments(conn, args.centre, args.date or opened or ctx.run.business_date)
     data = [
         {"payment_no": p.payment_no, "batch_no": p.batch_no, "amount_fen": p.amount_fen, "sent_on": p.sent_on, "age_days": p.age_days}
         for p in waiting

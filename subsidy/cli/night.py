@@ -14,7 +14,7 @@ from datetime import date
 from typing import Any
 
 from subsidy.money import format_yuan
-from subsidy.night import api, desk
+from subsidy.night import api, desk, previewing
 from subsidy.settings import load_settings
 
 DONE, WAITING = 0, 5
@@ -64,8 +64,9 @@ def run_night(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(results, ensure_ascii=False, default=str))
     else:
-        for name, result in results.items():
-            print(f"{name}: " + "，".join(f"{k}={v}" for k, v in result.items()))
+        print(previewing.opened(opened))
+        for name, label in steps:
+            print(f"{label}：{previewing.said(name, results[name])}")
         for f in desk.taken(settings, args.centre, opened["run_no"]):
             sums = f"{f['rows_in']} 行 = 登记 {f['rows_booked']} + 隔离 {f['rows_quarantined']} + 重复 {f['rows_duplicate']}"
             print(f"文件 {f['file_no']} {f['name']!r}：收到 {sums}　{STATES[f['state']]}{f['message'] and '：' + f['message']}")
@@ -81,7 +82,10 @@ def run_night(args: argparse.Namespace) -> int:
 def run_preview(args: argparse.Namespace) -> int:
     """Print what a recompute would change."""
     result = api.preview(load_settings(), args.centre, args.date)
-    print(json.dumps(result, ensure_ascii=False, default=str, indent=None if args.json else 2))
+    if args.json:
+        print(json.dumps(result, ensure_ascii=False, default=str))
+    else:
+        print("\n".join([previewing.change(args.date, result), *map(previewing.changed_line, result.get("listed", []))]))
     return DONE
 
 
@@ -90,5 +94,8 @@ def run_results(args: argparse.Namespace) -> int:
     settings = load_settings()
     result = api.read_results(settings, args.centre, args.date, actor())
     result["workbooks"] = api.refresh_reports(settings, args.centre)["workbooks"]
-    print(json.dumps(result, ensure_ascii=False, default=str, indent=None if args.json else 2))
+    if args.json:
+        print(json.dumps(result, ensure_ascii=False, default=str))
+    else:
+        print(f"{previewing.read(result)}\n{previewing.refreshed(result)}")
     return DONE

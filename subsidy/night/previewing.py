@@ -23,6 +23,11 @@ _WORDS = {
 }  # fmt: skip
 
 
+def opened(result: dict[str, Any]) -> str:
+    """That a night was opened."""
+    return f"业务日 {result['business_date']} 已打开，运行编号 {result['run_no']}。"
+
+
 def said(name: str, result: dict[str, Any] | None) -> str | None:
     """What a finished step did, in Chinese; None when it is not done. Only counts that have a name for people."""
     if result is None:

@@ -43,14 +43,14 @@ class OpenNight(BaseBranchOperator):  # type: ignore[misc]
 
     @telling
     def choose_branch(self, context: Any) -> str:
-        from subsidy.night import api
+        from subsidy.night import api, previewing
 
         request = read_request(context)
         self.business_date = str(request.business_date)
         if request.mode != "night":
             return self.preview
         opened = api.open_night(load_settings(), self.centre, request.business_date, request.actor, "night", request.reason)
-        say(self, context, f"业务日 {request.business_date} 已打开，运行编号 {opened['run_no']}。")
+        say(self, context, previewing.opened(opened))
         context["ti"].xcom_push(key="night", value=opened)
         return self.night_first
 

@@ -146,6 +146,22 @@ def test_somebody_else_at_work_is_named(run: Shell) -> None:
     assert "夜间 2026-09-20" in said["what"]
 
 
+def test_open_payments_are_listed_as_of_the_open_business_date(run: Shell) -> None:
+    approve(run.house)
+    run("settlement", "publish", "--period", "2026-09")
+    with run.house.db.transaction_system() as conn:  # three nights later
+        conn.execute(sa.update(tables.centre_state).values(open_business_date=date(2026, 9, 22)))
+    assert run("query", "list") == run("query", "list", "--date", "2026-09-22")
+    assert {row["age_days"] for row in run("query", "list")[1]} == {2}
+
+
+def test_reading_the_banks_files_says_a_sentence(run: Shell) -> None:
+    (run.house.results / "odd.txt").write_text("x")
+    assert shell.main(["results", "read", "--centre", "hangzhou", "--date", "2026-09-22"]) == 1
+    text = run.capsys.readouterr().out
+    assert "银行文件：有差异未入账 1 个" in text and "odd.txt" in text and "=" not in text and "{" not in text
+
+
 def test_plain_text(run: Shell) -> None:
     assert shell.main(["settlement", "show", "--centre", "hangzhou"]) == 5
     text = run.capsys.readouterr().out
