@@ -303,7 +303,7 @@ def _unanswered(batch_no: int, payments: pa.Table, sent_on: date | None, on: dat
     waiting = payments.filter(pc.is_in(payments["state"], value_set=pa.array(events.UNANSWERED)))
     if waiting.num_rows:
         late = (on - (sent_on or pc.min(waiting["event_on"]).as_py())).days > PATIENCE_DAYS
-        text = f"银行超过 {PATIENCE_DAYS} 天没有答复" if late else "银行尚未答复"
+        text = f"银行超过 {PATIENCE_DAYS} 天没有给出结果" if late else "银行尚未给出结果"
         yield from _named("missing" if late else "timing", batch_no, waiting, text)
     yield from _named("return", batch_no, payments.filter(pc.equal(payments["state"], "returned")), "已退汇，款项转入下一次清算")
 

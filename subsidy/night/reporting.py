@@ -119,7 +119,7 @@ def _show(ctx: Context, token: int, stem: str, book: Book) -> str:
 
 
 def _as_of(ctx: Context, conn: Connection) -> date:
-    """The open business date: the day up to which answers, bookings and ages in a workbook go."""
+    """The open business date: the day up to which days are counted in a workbook."""
     return max(moved.now(conn, ctx.centre).on, ctx.run.business_date)
 
 

@@ -127,8 +127,9 @@ def _rule(policy: CentrePolicy, rule: RuleVersion, day: date) -> list[Statement]
 
 
 def gate_text(gate: Gate) -> str:
-    """A gate in one line: ``days_late > 15 → 不付 GATE-LATE …``."""
-    return f"{gate.text} → {OUTCOME_NAMES[gate.outcome]} {gate.reason} {gate.reason_text}".replace("  ", " ")
+    """A gate in one line: ``days_late > 15 → 不付 GATE-LATE …``; one that always applies says 无条件."""
+    text = "无条件" if gate.text == "true" else gate.text
+    return f"{text} → {OUTCOME_NAMES[gate.outcome]} {gate.reason} {gate.reason_text}".replace("  ", " ")
 
 
 def _cap_on(policy: CentrePolicy, pieces: tuple[RateCapPiece, ...], day: date) -> str:

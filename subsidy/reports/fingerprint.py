@@ -17,10 +17,10 @@ import python_calamine
 
 from subsidy.errors import TerminalError
 from subsidy.reports import cells, stream
-from subsidy.reports.sheet import Book
+from subsidy.reports.sheet import TOTAL, Book
 
 PRINTED = "本表指纹"
-COVER, TIES, TOTAL, LABEL_ROW = "封面", "勾稽表", "合计", 3
+COVER, TIES, LABEL_ROW = "封面", "勾稽表", 3
 _MARK_ROW = 2
 
 
@@ -87,7 +87,7 @@ def read(path: Path) -> Print:
         for number, row in enumerate(sheet.iter_rows()):
             if number == LABEL_ROW - 1 and base not in running:
                 running[base] = stream.start_digest(base, [str(label) for label in row])
-            if number < LABEL_ROW or row[0] == TOTAL or all(value == "" for value in row):
+            if number < LABEL_ROW or str(row[0]).endswith(TOTAL) or all(value == "" for value in row):
                 continue
             running[base].update((cells.CELL_END.join(map(cells.sealed_value, row)) + cells.ROW_END).encode())
     digests |= {title: digest.hexdigest() for title, digest in running.items()}

@@ -65,7 +65,7 @@ class Gatherer:
         """Lines of earlier periods that are first payable now; those that were held then stand among the movements."""
         first = known.filter(pc.is_in(known["agreement_no"], self.first_posted["agreement_no"].combine_chunks()))
         held = reported.filter(pc.equal(reported["outcome"], "hold"))
-        mine = pc.and_(pc.is_in(_key(first), _key(self.first_posted)), pc.invert(pc.is_in(_key(first), _key(held))))
+        mine = pc.and_(pc.is_in(key(first), key(self.first_posted)), pc.invert(pc.is_in(key(first), key(held))))
         due = pc.and_(pc.less_equal(first["booked_on"], self.cutoffs[1]), pc.not_equal(first["payable_fen"], 0))
         return first.filter(pc.and_(mine, due))
 
@@ -129,12 +129,12 @@ def moves(known: pa.Table, reported: pa.Table, now: pa.Table, low: pa.Scalar, hi
     known = known.filter(pc.less_equal(known["booked_on"], high))
     held = known.filter(pc.equal(known["outcome"], "hold"))
     were = reported.filter(pc.equal(reported["outcome"], "hold"))
-    stayed = pc.is_in(_key(held), _key(were))
+    stayed = pc.is_in(key(held), key(were))
     parts = [
         _moved(held.filter(stayed), "继续暂缓"),
         _moved(held.filter(pc.invert(stayed)), "本期暂缓"),
     ]
-    freed = known.filter(pc.and_(pc.is_in(_key(known), _key(were)), pc.not_equal(known["outcome"], "hold")))
+    freed = known.filter(pc.and_(pc.is_in(key(known), key(were)), pc.not_equal(known["outcome"], "hold")))
     paid = pc.is_in(freed["outcome"], pa.array(["pay", "stop"]))
     earlier = pc.less_equal(freed["booked_on"], low)
     parts += [
@@ -142,12 +142,13 @@ def moves(known: pa.Table, reported: pa.Table, now: pa.Table, low: pa.Scalar, hi
         _moved(freed.filter(pc.and_(paid, pc.invert(earlier))), "恢复支付（见明细）"),
         _moved(freed.filter(pc.invert(paid)), CANCELLED),
     ]
-    fresh = now.filter(pc.invert(pc.is_in(_key(now), _key(freed))))
+    fresh = now.filter(pc.invert(pc.is_in(key(now), key(freed))))
     parts += [_moved(fresh.filter(pc.equal(fresh["outcome"], outcome)), name) for outcome, name in (("forfeit", "不付"), ("stop", "终止"))]
     return pa.concat_tables(parts)
 
 
-def _key(lines: pa.Table) -> pa.Array:
+def key(lines: pa.Table) -> pa.Array:
+    """One text per line: its `LINE_KEY`, joined by U+001F."""
     joined = pc.binary_join_element_wise(*(lines[name] for name in LINE_KEY), "\x1f")
     return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
 

@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from subsidy.clearing import events
 from subsidy.clearing.vouchers import month_of
 from subsidy.entitlement.lines import LINE_KEY
+from subsidy.facts.schema import TABLES
 from subsidy.ledger import tables
 from subsidy.ledger.bulk import iter_arrow, read_arrow
 from subsidy.reports import gathered, personal
@@ -178,6 +179,73 @@ def composition(conn: Connection, w: Window, settlement: Mapping[str, Any]) -> C
     )
 
 
+#: Payments that ended between two settlements: their amounts are due again, what was being netted or collected is receivable again.
+_REENTERED = {"failed": "付款失败，款项重新计入", "returned": "退汇，款项重新计入", "released": "批次驳回，款项退回待付"}
+
+
+def carried_over(conn: Connection, w: Window, composed: Composition) -> list[tuple[str, int]]:
+    """What makes the settlement's computed sum beside postings and held lines, as (item, fen), receivables negative.
+
+    Last settlement's rest, what became due again of payments since, write-offs, openings; and added back at the end all that is to be
+    recovered, because the computed sum counts only what is payable."""
+    s, t = tables.settlement, tables.posting
+    last = conn.execute(
+        sa.select(s.c.period, s.c.carried_fen, s.c.detail)
+        .where(s.c.centre == w.centre, s.c.period < w.period)
+        .order_by(s.c.period.desc())
+        .limit(1)
+    ).one_or_none()
+    since, until = (0 if last is None else _built_at(conn, w.centre, last.period)), _built_at(conn, w.centre, w.period)
+    found: list[tuple[str, int]] = []
+    if last is not None:
+        found += [("上期转入", last.carried_fen), ("上期未收回的应收款", -json.loads(last.detail).get("receivable_fen", 0))]
+    new = sa.or_(sa.and_(t.c.booked_on > w.low, t.c.booked_on <= w.high), sa.and_(t.c.booked_on <= w.low, t.c.run_no > w.after_run))
+    found.append(("期初应收款", _sum(conn, t.c.amount_fen, t.c.centre == w.centre, t.c.kind == "opening", t.c.run_no <= w.run_no, new)))
+    ended = _ended(conn, w.centre, since, until)
+    found += [(text, ended.get((True, state), 0)) for state, text in _REENTERED.items()]
+    found.append(("核销应收款", ended.get((False, "returned"), 0) - ended.get((False, "confirmed"), 0)))
+    owed = composed.netted_fen + composed.collected_fen + composed.receivable_fen
+    return [*found, ("加回应收款", owed)]
+
+
+_NEVER = 2**62
+
+
+def _built_at(conn: Connection, centre: str, period: str) -> int:
+    """Number of the first payment event that a settlement did not know of yet when it took what was due."""
+    e, p, b, s = tables.payment_event, tables.payment, tables.batch, tables.settlement
+    own = (
+        sa.select(sa.func.min(e.c.event_no))
+        .select_from(b)
+        .join(p, sa.and_(p.c.centre == b.c.centre, p.c.batch_no == b.c.batch_no, p.c.ordinal == 1))
+        .join(e, sa.and_(e.c.centre == p.c.centre, e.c.payment_no == p.c.payment_no))
+        .where(b.c.centre == centre, b.c.period == period)
+    )
+    number = conn.execute(own).scalar_one()
+    if number is None:  # it paid nothing: what its run released it knew, what came in afterwards it did not
+        run_no = sa.select(s.c.run_no).where(s.c.centre == centre, s.c.period == period).scalar_subquery()
+        later = sa.or_(e.c.run_no > run_no, sa.and_(e.c.run_no == run_no, e.c.state != "released"))
+        number = conn.execute(sa.select(sa.func.min(e.c.event_no)).where(e.c.centre == centre, later)).scalar_one()
+    return int(number or _NEVER)
+
+
+def _ended(conn: Connection, centre: str, since: int, until: int) -> dict[tuple[bool, str], int]:
+    """Sums of items by (payment of a batch, not a write-off; state) of payments that ended, and of write-offs that began or ended, with
+    events from `since` up to before `until`."""
+    e, p, i = tables.payment_event, tables.payment, tables.payment_item
+    of_batch = sa.case((p.c.batch_no > 0, 1), else_=0)
+    query = (
+        sa.select(of_batch, e.c.state, sa.func.sum(i.c.amount_fen))
+        .select_from(e)
+        .join(p, sa.and_(p.c.centre == e.c.centre, p.c.payment_no == e.c.payment_no))
+        .join(i, sa.and_(i.c.centre == e.c.centre, i.c.payment_no == e.c.payment_no))
+        .where(e.c.centre == centre, e.c.event_no >= since, e.c.event_no < until)
+        .where(sa.or_(e.c.state.in_(events.DEAD), sa.and_(p.c.batch_no == 0, e.c.state == "confirmed")))
+        .group_by(sa.literal_column("1"), e.c.state)
+    )
+    return {(bool(row[0]), str(row[1])): int(row[2]) for row in conn.execute(query)}
+
+
 #: Where the amount of a correction is counted. Only that of `EARLIER` is not in the figure of another sheet.
 EARLIER = "以前各期"
 _HELD_BEFORE, _NEWLY, _OWN, _NEXT = "见暂停与恢复", "见以前期间首次应付", "见贴息明细", "下期"
@@ -192,12 +260,6 @@ def corrections(conn: Connection, w: Window, files: Mapping[int, str], moved: pa
         (t.c.booked_on > w.high, _NEXT), (t.c.booked_on > w.low, _OWN), (origin.c.run_no > w.after_run, _NEWLY), else_=EARLIER
     )
     held = moved.filter(pc.is_in(moved["moved"], pa.array(gathered.WERE_HELD)))
-    were_held = set(zip(*(held[n].to_pylist() for n in LINE_KEY), strict=True))
-
-    def place(r: Any) -> str:
-        before = r["belongs"] in (EARLIER, _NEWLY) and tuple(r[n] for n in LINE_KEY) in were_held
-        return _HELD_BEFORE if before else str(r["belongs"])
-
     found = conn.execute(
         sa.select(
             t,
@@ -216,7 +278,9 @@ def corrections(conn: Connection, w: Window, files: Mapping[int, str], moved: pa
         .join(origin, sa.and_(origin.c.seq == 0, *same_line))
         .where(*_corrections(w))
         .order_by(t.c.posting_no, c.c.ordinal)
-    ).mappings()
+    ).mappings().all()
+    lines = pa.array(["\x1f".join(r[n] for n in LINE_KEY) for r in found], pa.string())
+    were_held = pc.is_in(lines, value_set=gathered.key(held)).to_pylist()
     columns = (
         Column("协议编号", width=18),
         Column("业务流水号", width=20),
@@ -240,7 +304,7 @@ def corrections(conn: Connection, w: Window, files: Mapping[int, str], moved: pa
             r["serial_no"],
             "补差" if r["kind"] == "top_up" else "追回",
             r["amount_fen"] if r["cause_fen"] is None else r["cause_fen"],
-            place(r),
+            _HELD_BEFORE if was_held and r["belongs"] in (EARLIER, _NEWLY) else r["belongs"],
             r["before_fen"],
             r["due_fen"],
             r["text"] or "",
@@ -252,7 +316,7 @@ def corrections(conn: Connection, w: Window, files: Mapping[int, str], moved: pa
             r["business_date"],
             r["rule_version"],
         )
-        for r in found
+        for r, was_held in zip(found, were_held, strict=True)
     ]
     notes = (
         "同一笔更正有几个原因时分行列示，金额相加即该笔更正",
@@ -266,15 +330,21 @@ def corrections(conn: Connection, w: Window, files: Mapping[int, str], moved: pa
 INTAKE, ERROR = sa.literal("intake").label("stage"), sa.literal("error").label("kind")
 
 
+#: Fields of files in words: 利息金额（LXJE）.
+_FIELDS = {column.code: f"{column.label}（{column.code}）" for table in TABLES.values() for column in table.columns}
+
+
 def quarantine(conn: Connection, w: Window, on: date, files: Mapping[int, str]) -> Sheet:
-    """隔离与异常: every row that is set aside, with its age, and what the period's nights found."""
+    """隔离与异常: every row that is set aside, with its age, and what else the period's nights found."""
     q, r, f, run = tables.quarantine, tables.quarantine_release, tables.finding, tables.run
     released = sa.exists().where(r.c.centre == w.centre, r.c.quarantine_no == q.c.quarantine_no, r.c.business_date <= on)
+    same_row = [q.c[n] == f.c[n] for n in ("centre", "file_no", "line_no", "code")]
+    listed = sa.exists().where(*same_row, q.c.known_on <= on, ~released)
     fields = ("code", "file_no", "line_no", "field", "value", "what", "todo")
     rows: list[tuple[Any, ...]] = []
 
     def row(kind: str, x: Any, day: date) -> tuple[Any, ...]:
-        place = (files.get(x.file_no, ""), x.line_no or None, x.field, x.value)
+        place = (files.get(x.file_no, ""), x.line_no or None, _FIELDS.get(x.field, x.field), x.value)
         return (kind, x.code, x.agreement_no, *place, x.what, safe_of(x.stage, x.kind, x.line_no), x.todo, day, (on - day).days)
 
     open_rows = (
@@ -286,7 +356,7 @@ def quarantine(conn: Connection, w: Window, on: date, files: Mapping[int, str]) 
     findings = (
         sa.select(*(f.c[n] for n in fields), f.c.agreement_no, f.c.stage, f.c.severity.label("kind"), run.c.business_date)
         .join(run, sa.and_(run.c.centre == f.c.centre, run.c.run_no == f.c.run_no))
-        .where(f.c.centre == w.centre, f.c.run_no > w.after_run, f.c.run_no <= w.run_no)
+        .where(f.c.centre == w.centre, f.c.run_no > w.after_run, f.c.run_no <= w.run_no, ~listed)
         .order_by(f.c.finding_no)
     )
     rows += [row(SEVERITIES.get(x.kind, "异常"), x, x.business_date) for x in conn.execute(findings)]
@@ -315,6 +385,7 @@ _PAYMENTS = pa.schema(
         ("amount_fen", pa.int64()),
         *((n, pa.string()) for n in ("direction", "state")),
         ("event_on", pa.date32()),
+        ("sent_on", pa.date32()),
         *((n, pa.string()) for n in ("code", "text", "host_serial", "replaces", "file_name")),
     ]
 )
@@ -333,11 +404,15 @@ def _narrow(part: pa.Table) -> pa.Table:
 def payments(conn: Connection, w: Window, on: date, full: bool) -> Sheet:
     """回盘与退汇: the period's payments and every earlier one that is still open, with what the bank said last."""
     p, b, e = tables.payment, tables.batch, tables.payment_event
-    last = events.last_event(w.centre)
+    last, sent = events.last_event(w.centre), e.alias()
+    waiting = e.c.state.in_(events.UNANSWERED)
+    sent_on = sa.select(sa.func.min(sent.c.event_on)).where(
+        sent.c.centre == p.c.centre, sent.c.payment_no == p.c.payment_no, sent.c.state == "sent"
+    )
     query = (
         sa.select(
             p.c.payment_no, b.c.period, p.c.ordinal, p.c.payee_account, p.c.payee_name, p.c.amount_fen, b.c.direction, e.c.state,
-            e.c.event_on,
+            e.c.event_on, sa.case((waiting, sent_on.scalar_subquery())),
             e.c.code, e.c.text, e.c.host_serial, sa.func.coalesce(p.c.replaces, ""), b.c.file_name,
         )
         .select_from(p)
@@ -353,8 +428,7 @@ def payments(conn: Connection, w: Window, on: date, full: bool) -> Sheet:
     )  # fmt: skip
     t = pa.concat_tables([_PAYMENTS_KEPT.empty_table(), *(_narrow(part) for part in iter_arrow(conn, query, _PAYMENTS))])
     t = t.unify_dictionaries()
-    waiting = pc.is_in(t["state"].cast(pa.string()), pa.array([*events.UNANSWERED, "reserved"]))
-    age = pc.days_between(t["event_on"], pa.scalar(on, pa.date32()))
+    age = pc.days_between(t["sent_on"], pa.scalar(on, pa.date32()))
     columns = (
         Column("付款编号", width=20),
         Column("期间", width=9),
@@ -382,19 +456,23 @@ def payments(conn: Connection, w: Window, on: date, full: bool) -> Sheet:
         _words(t["direction"], DIRECTIONS),
         _words(t["state"], STATES),
         t["event_on"],
-        pc.if_else(waiting, pc.max_element_wise(age, pa.scalar(0, pa.int64())), pa.scalar(None, pa.int64())),
-        t["code"],
+        pc.if_else(pc.is_valid(age), pc.max_element_wise(age, pa.scalar(0, pa.int64())), age),
+        _words(t["code"], {"RETURN": ""}),
         t["text"],
         t["host_serial"],
         t["replaces"],
         t["file_name"],
     ]
     notes = (
-        f"本期付款，以及以前各期仍未决的付款，截至 {on}",
+        f"本期付款，以及以前各期仍未决的付款；未决天数从发送日数到 {on}",
         "未决的付款既不算已付也不算失败，查询银行之前不会重发",
         "退汇与失败的款项以新编号转入下一次清算",
+        "金额单位：元",
     )
-    return Sheet("回盘与退汇", columns, pa.table(data, names=[c.label for c in columns]), notes, ("未决天数",))
+    own = ("期间", w.period)
+    sums = [(f"本期{name}合计", (own, ("方向", name))) for name in (DIRECTIONS["out"], DIRECTIONS["in"])]
+    data_table = pa.table(data, names=[c.label for c in columns])
+    return Sheet("回盘与退汇", columns, data_table, notes, ("未决天数",), tuple(sums), "以前各期未决合计")
 
 
 def _words(column: pa.ChunkedArray, words: Mapping[str, str]) -> pa.ChunkedArray:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.engine import Connection
 
-from subsidy.clearing import reconcile, settle
+from subsidy.clearing import events, reconcile, settle
 from subsidy.clearing.reconcile import Reconciliation
 from subsidy.clearing.vouchers import month_of
 from subsidy.errors import Finding
@@ -22,9 +22,9 @@ from subsidy.policy import CentrePolicy
 from subsidy.policy.horizon import horizon_warnings
 from subsidy.reports import gathered, ledger_rows, personal, stream
 from subsidy.reports.changes import CLASSES, EXPLAINED
-from subsidy.reports.labels import BANKS, METHODS, OUTCOMES, SETTLEMENT_STATES, reasons
+from subsidy.reports.labels import BANKS, METHODS, OUTCOMES, SETTLEMENT_STATES, STATES, reasons
 from subsidy.reports.ledger_rows import Composition, Window
-from subsidy.reports.sheet import Book, Column, Cover, Sheet, Term, Tie, of_rows
+from subsidy.reports.sheet import Book, Column, Cover, Sheet, Term, Tie, of_rows, value_of
 
 DETAIL_TITLE, EARLIER_TITLE = "贴息明细", "以前期间首次应付"
 
@@ -37,12 +37,12 @@ Derived = tuple[str, str, str, str, str, str, int | None, int | None]
 class ReportInputs:
     """Everything a period's workbook is made of.
 
-    `business_date`: of the night that settled; lines, quarantine and findings stand as known then. `as_of`: the open business date when the
-    workbook is made; payments, bookings and differences go up to it. `settlement`: the period's row of table `settlement`. `window`: which
-    runs and booking days the period covers. `detail` / `earlier` / `moved`: schemas `gathered.DETAIL` / `DETAIL` / `MOVED`. `changes`:
-    (class, loans, last period fen, this period fen). `vouchers`: rows of table 8.0.5 (number, summary, account, debit fen, credit fen,
-    attachments, date). `figures`: annual figures as (label, this month, this year, in all, is money). `derivations`: the steps of each
-    line of `detail` and `earlier`, None beyond `derivation_limit` lines.
+    `business_date`: of the night that settled; lines, quarantine and findings stand as known then. `as_of`: the open business date when
+    the workbook is made, to which days are counted; what the bank answers before the next one has later dates. `settlement`: the period's
+    row of table `settlement`. `window`: which runs and booking days the period covers. `detail` / `earlier` / `moved`: schemas
+    `gathered.DETAIL` / `DETAIL` / `MOVED`. `changes`: (class, loans, last period fen, this period fen). `vouchers`: rows of table 8.0.5
+    (number, summary, account, debit fen, credit fen, attachments, date). `figures`: annual figures as (label, this month, this year, in
+    all, is money). `derivations`: the steps of each line of `detail` and `earlier`, None beyond `derivation_limit` lines.
     `full`: personal data unmasked, for those whose role allows it."""
 
     policy: CentrePolicy
@@ -69,7 +69,7 @@ def book(conn: Connection, inputs: ReportInputs) -> Book:
     tied = reconcile.three_way(conn, policy.centre, inputs.period, inputs.as_of)
     composed = ledger_rows.composition(conn, window, inputs.settlement)
     payments = ledger_rows.payments(conn, window, inputs.as_of, inputs.full)
-    sheets = (
+    details = (
         _banks(inputs.detail),
         _branches(inputs.detail),
         detail_sheet(inputs),
@@ -80,15 +80,14 @@ def book(conn: Connection, inputs: ReportInputs) -> Book:
         _moved(inputs),
         ledger_rows.quarantine(conn, window, inputs.business_date, inputs.file_names),
         payments,
-        _three_way(inputs, tied, composed),
-        _differences(tied),
-        _vouchers(inputs),
-        _figures(inputs),
     )
+    sources = _sources(details, ledger_rows.carried_over(conn, window, composed))
+    sheets = (*details, _three_way(inputs, tied, composed, sources), _differences(tied), _vouchers(inputs), _figures(inputs))
+    ties = _ties(conn, inputs)
     warnings = [*policy.warnings, *(_warning(f) for f in horizon_warnings(policy, _last_day(inputs)))]
     if tied.unexplained:
         warnings.append(f"三方对账有 {tied.unexplained_count} 项差异需要人工查明，见“对账差异”。")
-    return Book(_cover(conn, inputs, sheets, warnings, composed), sheets, _ties(conn, inputs))
+    return Book(_cover(conn, inputs, sheets, ties, warnings, composed, sources), sheets, ties)
 
 
 def _warning(finding: Finding) -> str:
@@ -233,8 +232,8 @@ def _derivations(inputs: ReportInputs) -> Sheet:
         Column("内容", width=86, wrap=True),
         Column("精确金额（分，分数）", width=24, wrap=True),
         Column("利息上限（分，分数）", width=20, wrap=True),
-        Column("四舍五入", "money", 12),
-        Column("前次部分已得", "money", 12),
+        Column("四舍五入（元）", "money", 12),
+        Column("前次部分已得（元）", "money", 12),
     )
     if inputs.derivations is None:
         note = f"本期明细超过 {inputs.derivation_limit} 行，不逐行列出推导；任何一行都可以用 subsidy explain 或下载页的“为什么”查看"
@@ -253,7 +252,7 @@ def _changes(inputs: ReportInputs) -> Sheet:
     )
     rows = [(name, loans, before, now, now - before, EXPLAINED[name]) for name, loans, before, now in inputs.changes]
     assert [r[0] for r in rows] == list(CLASSES)
-    notes = ("每户贷款只归入一类，类别相加等于合计", "上期应付是上期报表出具时的金额", "对已付明细的更正另见“补差与追回”")
+    notes = ("每户贷款只归入一类，类别相加等于合计", "上期应付是上期报表出具时的金额", "对已付明细的更正另见“补差与追回”", "金额单位：元")
     return of_rows("变动分析", columns, rows, notes)
 
 
@@ -286,19 +285,48 @@ def _moved(inputs: ReportInputs) -> Sheet:
         m["payable_fen"],
         _names(m["reason"], why),
     ]
-    notes = ("截至截止日仍暂缓的全部明细，以及本期恢复、取消、不付和终止的明细", "暂缓的行在原因消除后支付；不付的行不再支付")
+    notes = (
+        "截至截止日仍暂缓的全部明细，以及本期恢复、取消、不付和终止的明细",
+        "暂缓的行在原因消除后支付；不付的行不再支付",
+        "金额单位：元",
+    )
     return Sheet("暂停与恢复", columns, pa.table(data, names=[c.label for c in columns]), notes)
 
 
 #: Rows of 三方对账 that together make what was computed.
 COMPUTED_PART = "应清算的构成"
 SENT_PART = "发送的结果"
+#: Rows of 三方对账 that say where the computed sum comes from; those whose column 原因或出处 says `LEDGER` stand in no other sheet.
+SOURCE_PART, LEDGER = "应清算的来源", "账簿"
+
+#: What this period posted to lines of earlier periods, sheet by sheet.
+_OF_EARLIER = {
+    "以前期间首次应付": Term(1, EARLIER_TITLE, "应付金额"),
+    "恢复支付（以前各期）": Term(1, "暂停与恢复", "应付金额", (("动态", gathered.RESUMED),)),
+    "补差与追回（以前各期）": Term(1, "补差与追回", "金额", (("归属", ledger_rows.EARLIER),)),
+}
+_HELD = tuple(Term(1, "暂停与恢复", "应得金额", (("动态", name),)) for name in gathered.HELD_NOW)
+
+#: Where the computed sum comes from: item, sheet (or `LEDGER`), fen.
+Source = tuple[str, str, int]
 
 
-def _three_way(inputs: ReportInputs, tied: Reconciliation, composed: Composition) -> Sheet:
+def _sources(sheets: Sequence[Sheet], carried_over: Sequence[tuple[str, int]]) -> list[Source]:
+    by = {sheet.title: sheet for sheet in sheets}
+
+    def of(name: str, *terms: Term) -> Source:
+        return name, terms[0].title, sum(by[t.title].total(t.label, t.where) for t in terms)
+
+    lines = [of("本期明细应付", Term(1, DETAIL_TITLE, "应付金额")), *(of(name, term) for name, term in _OF_EARLIER.items())]
+    rest = [(name, LEDGER, fen) for name, fen in carried_over if fen]
+    return [*lines, of("暂缓支付的应得金额", *_HELD), *rest]
+
+
+def _three_way(inputs: ReportInputs, tied: Reconciliation, composed: Composition, sources: Sequence[Source]) -> Sheet:
     s = inputs.settlement
     why = reasons(inputs.policy)
-    rows: list[tuple[Any, ...]] = [("应清算", "本期计算应清算金额", "", None, s["computed_fen"])]
+    rows: list[tuple[Any, ...]] = [(SOURCE_PART, name, source, None, fen) for name, source, fen in sources]
+    rows.append(("应清算", "本期计算应清算金额", "", None, s["computed_fen"]))
     rows.append((COMPUTED_PART, "发送银行", "", composed.sent_count, composed.sent_fen))
     rows.append((COMPUTED_PART, "抵扣追回", "", None, composed.netted_fen))
     rows += [(COMPUTED_PART, "转入下期", settle.CARRIED.get(code, code), None, fen) for code, fen in composed.carried.items()]
@@ -318,14 +346,16 @@ def _three_way(inputs: ReportInputs, tied: Reconciliation, composed: Composition
     columns = (
         Column("部分", width=16),
         Column("项目", width=44),
-        Column("原因", width=40, wrap=True),
+        Column("原因或出处", width=40, wrap=True),
         Column("笔数", "int", 10),
         Column("金额", "money", 20),
     )
     notes = (
-        "应清算 = 发送 + 抵扣 + 转入下期 + 暂缓",
+        "应清算 = 来源各行之和 = 发送 + 抵扣 + 转入下期 + 暂缓",
+        "加回应收款：应清算只计应付，抵扣、收款和尚未收回的应收款不减少它",
         "发送 = 已付 + 退汇 + 失败 + 未决 + 待发送 + 已释放",
         "银行借记 − 银行退回 = 回盘确认 − 退汇",
+        "金额单位：元",
     )
     return of_rows("三方对账", columns, rows, notes)
 
@@ -339,7 +369,7 @@ def _differences(tied: Reconciliation) -> Sheet:
         Column("说明", width=70, wrap=True),
     )
     rows = [(reconcile.CLASSES[d.kind], d.batch_no or None, d.payment_no, d.amount_fen, d.text) for d in tied.differences]
-    return of_rows("对账差异", columns, rows, ("时间差与退汇有解释；其余需要人工查明", f"截至 {tied.on}"))
+    return of_rows("对账差异", columns, rows, ("时间差与退汇有解释；其余需要人工查明", f"截至 {tied.on}", "金额单位：元"))
 
 
 def _vouchers(inputs: ReportInputs) -> Sheet:
@@ -353,8 +383,9 @@ def _vouchers(inputs: ReportInputs) -> Sheet:
         Column("记账日期", "date", 12),
     )
     over = month_of(inputs.period)[1] <= inputs.as_of + timedelta(days=1)
-    done = f"记账日期在 {inputs.period} 月内的全部凭证" + ("" if over else f"，截至 {inputs.as_of}；月份结束后自动补齐并出新版本")
-    return of_rows("凭证", columns, inputs.vouchers, ("国家标准表 8.0.5 记账凭证信息", done))
+    last = max((row[-1] for row in inputs.vouchers), default=inputs.as_of)
+    done = f"记账日期在 {inputs.period} 月内的全部凭证" + ("" if over else f"，截至 {last}；月份结束后自动补齐并出新版本")
+    return of_rows("凭证", columns, inputs.vouchers, ("国家标准表 8.0.5 记账凭证信息", done, "金额单位：元"))
 
 
 def _figures(inputs: ReportInputs) -> Sheet:
@@ -374,14 +405,6 @@ def _figures(inputs: ReportInputs) -> Sheet:
     return of_rows("年度口径", columns, rows, ("与住房公积金年度报告同口径", "余额没有期间，三栏相同", "金额单位：元"))
 
 
-#: What this period posted to lines of earlier periods, sheet by sheet.
-_OF_EARLIER = (
-    Term(1, EARLIER_TITLE, "应付金额"),
-    Term(1, "暂停与恢复", "应付金额", (("动态", gathered.RESUMED),)),
-    Term(1, "补差与追回", "金额", (("归属", ledger_rows.EARLIER),)),
-)
-
-
 def _ties(conn: Connection, inputs: ReportInputs) -> tuple[Tie, ...]:
     """The tie-out: the ledger's side of each row is asked of the ledger, not of the sheet that it checks."""
     w, s, period = inputs.window, inputs.settlement, ("期间", inputs.period)
@@ -390,7 +413,7 @@ def _ties(conn: Connection, inputs: ReportInputs) -> tuple[Tie, ...]:
     sums = {state: Term(1, "回盘与退汇", "金额", (*out, ("状态", state))) for state in ledger_rows.SENT_STATES}
     ledger_sent = ledger_rows.batch_total(conn, w, "out")
     debit, credit = ledger_rows.journal_sides(conn, w.centre, inputs.period)
-    posted = "账簿记账（posting）：本期记账窗口内各行金额之和"
+    posted = "账簿记账：本期记账窗口内各行金额之和"
     ties = [
         Tie("明细应付金额 = 账簿应付", now, (Term(1, DETAIL_TITLE, "应付金额"),), posted),
         Tie("汇总应付贴息 = 账簿应付", now, (Term(1, "汇总", "应付贴息"),), posted),
@@ -402,14 +425,25 @@ def _ties(conn: Connection, inputs: ReportInputs) -> tuple[Tie, ...]:
         Tie(
             "以前各期的明细：首次应付 + 恢复支付 + 补差与追回 = 账簿记账",
             ledger_rows.posted_to_earlier(conn, w),
-            _OF_EARLIER,
+            tuple(_OF_EARLIER.values()),
             "账簿记账：本期记入上期截止日以前各行的金额之和",
         ),
         Tie(
             "暂缓应得金额 = 清算暂缓",
             s["held_fen"],
-            tuple(Term(1, "暂停与恢复", "应得金额", (("动态", name),)) for name in gathered.HELD_NOW),
-            "清算表（settlement）：暂缓金额",
+            _HELD,
+            "清算表：暂缓金额",
+        ),
+        Tie(
+            "应清算 = 各明细表 + 上期转入、重新计入等（三方对账“来源”）",
+            s["computed_fen"],
+            (
+                Term(1, DETAIL_TITLE, "应付金额"),
+                *_OF_EARLIER.values(),
+                *_HELD,
+                Term(1, "三方对账", "金额", (("部分", SOURCE_PART), ("原因或出处", LEDGER))),
+            ),
+            "清算表：应清算金额",
         ),
         Tie(
             "应清算 = 发送 + 抵扣 + 转入下期 + 暂缓",
@@ -419,7 +453,7 @@ def _ties(conn: Connection, inputs: ReportInputs) -> tuple[Tie, ...]:
         ),
         Tie("清算发送 = 付款明细", s["sent_fen"], (Term(1, "回盘与退汇", "金额", out),), "清算表：发送金额"),
         Tie(
-            "发送 = 已付 + 退汇 + 失败 + 未决 + 待发送 + 已释放", ledger_sent, tuple(sums.values()), "付款批次表（batch）：付款方向金额之和"
+            "发送 = 已付 + 退汇 + 失败 + 未决 + 待发送 + 已释放", ledger_sent, tuple(sums.values()), "付款批次表：付款方向金额之和"
         ),
         Tie(
             "收款批次 = 收款明细",
@@ -427,33 +461,51 @@ def _ties(conn: Connection, inputs: ReportInputs) -> tuple[Tie, ...]:
             (Term(1, "回盘与退汇", "金额", (period, ("方向", "收款"))),),
             "付款批次表：收款方向金额之和",
         ),
-        Tie("凭证借方 = 账簿借方", debit, (Term(1, "凭证", "借方发生额"),), "日记账（journal）：本月借方发生额"),
+        Tie("凭证借方 = 账簿借方", debit, (Term(1, "凭证", "借方发生额"),), "日记账：本月借方发生额"),
         Tie("凭证贷方 = 账簿贷方", credit, (Term(1, "凭证", "贷方发生额"),), "日记账：本月贷方发生额"),
         Tie("凭证借方 − 贷方 = 0", debit - credit, (Term(1, "凭证", "借方发生额"), Term(-1, "凭证", "贷方发生额")), "日记账：借方减贷方"),
     ]
     return tuple(ties)
 
 
-def _cover(conn: Connection, inputs: ReportInputs, sheets: Sequence[Sheet], warnings: Sequence[str], composed: Composition) -> Cover:
+def _answered(sheets: Sequence[Sheet]) -> str:
+    """How far the bank's answers in 回盘与退汇 go, in words: it answers before the next business date is opened."""
+    (payments,) = (sheet.data for sheet in sheets if sheet.title == "回盘与退汇")
+    states = pa.array([STATES[state] for state in events.ANSWERED])
+    day = pc.max(payments["状态日期"].filter(pc.is_in(payments["状态"].cast(pa.string()), states))).as_py()
+    return f"银行结果截至 {day}" if day else "银行还没有结果"
+
+
+def _cover(
+    conn: Connection,
+    inputs: ReportInputs,
+    sheets: Sequence[Sheet],
+    ties: Sequence[Tie],
+    warnings: Sequence[str],
+    composed: Composition,
+    sources: Sequence[Source],
+) -> Cover:
     s, policy = inputs.settlement, inputs.policy
-    by = {sheet.title: sheet for sheet in sheets}
+    broken = sum(value_of(tie, sheets) != tie.ledger_fen for tie in ties)
     facts = [
         ("中心", f"{policy.name}（{policy.code}）"),
         ("期间", inputs.period),
         ("营业日期", str(inputs.business_date)),
         ("清算日", str(s["settlement_on"])),
         ("截止日", str(s["cutoff_on"])),
-        ("清算状态", f"{SETTLEMENT_STATES.get(s['state'], s['state'])}（截至营业日期 {inputs.as_of}）"),
+        ("清算状态", SETTLEMENT_STATES.get(s["state"], s["state"])),
+        ("截至", f"账簿营业日期 {inputs.as_of}，{_answered(sheets)}"),
         ("规则版本", policy.version),
+        ("勾稽结果", f"有 {broken} 项不符，不得签字" if broken else f"{len(ties)} 项全部相符"),
         ("账簿链头", ledger_rows.chain_head(conn, policy.centre) or "尚无记账"),
         ("个人信息", "完整" if inputs.full else "已脱敏"),
+        ("金额单位", "元"),
     ]
     reason = "；".join(settle.reasons_of(s))
     if reason:
         facts.append(("需人工审批", reason))
     totals = [
-        ("本期明细应付", by[DETAIL_TITLE].total("应付金额")),
-        ("补差与追回", by["补差与追回"].total("金额")),
+        *((name, fen) for name, source, fen in sources if fen or source == DETAIL_TITLE),
         ("本期应清算", s["computed_fen"]),
         ("其中：发送银行", s["sent_fen"]),
         ("其中：抵扣追回", s["netted_fen"]),

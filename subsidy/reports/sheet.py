@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 #: text: exact text, never a formula. money: integer fen, shown as yuan with two decimals. rate: integer ppm, shown as percent.
 Kind = Literal["text", "money", "int", "date", "rate"]
 Value = str | int | date | None
+#: Label of the sum of all rows; the label of every sum ends with it, and no first cell of a row does.
+TOTAL = "合计"
 
 ARROW: dict[Kind, pa.DataType] = {"text": pa.string(), "money": pa.int64(), "int": pa.int64(), "date": pa.date32(), "rate": pa.int64()}
 
@@ -34,13 +36,16 @@ class Sheet:
     """One sheet: title, columns, data (one Arrow column per `columns`, in their order and of their kind), notes under the title.
 
     Labels are unique within a sheet. Text columns may be dictionary-encoded. `breaks`: columns after which a printed page ends, where a
-    sheet is too wide for one page; the first column is repeated on the next."""
+    sheet is too wide for one page; the first column is repeated on the next. `groups`: (label, `where` of `total`) of rows that are added
+    up by themselves, and `rest` the label of the sum of all others; without groups it is the sum of all."""
 
     title: str
     columns: tuple[Column, ...]
     data: pa.Table
     notes: tuple[str, ...] = ()
     breaks: tuple[str, ...] = ()
+    groups: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
+    rest: str = TOTAL
 
     def place(self, label: str) -> int:
         """Position of a column from 0. ValueError when there is none."""
@@ -55,6 +60,14 @@ class Sheet:
                 column = column.cast(pa.string())
             values = pc.if_else(pc.fill_null(pc.equal(column, wanted), False), values, pa.scalar(0, pa.int64()))
         return int(pc.sum(values).as_py() or 0)
+
+    def totals(self) -> list[tuple[str, dict[str, int]]]:
+        """The rows below the rows: label and sum per column that has one; empty when none has."""
+        names = [c.label for c in self.columns if c.total]
+        if not names:
+            return []
+        found = [(label, {name: self.total(name, where) for name in names}) for label, where in self.groups]
+        return [*found, (self.rest, {name: self.total(name) - sum(sums[name] for _, sums in found) for name in names})]
 
     def part(self, start: int, rows: int, title: str) -> Sheet:
         """The same sheet with `rows` of its rows from `start`, under another title."""
@@ -85,6 +98,12 @@ class Tie:
     ledger_fen: int
     terms: tuple[Term, ...]
     source: str = ""
+
+
+def value_of(tie: Tie, sheets: Sequence[Sheet]) -> int:
+    """What the formula of a tie comes to, in fen. KeyError when a sheet is not there."""
+    by = {sheet.title: sheet for sheet in sheets}
+    return sum(t.sign * by[t.title].total(t.label, t.where) for t in tie.terms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,19 +101,22 @@ def _bytes(text: pa.Array) -> memoryview:
     return memoryview(text.buffers()[2])[int(offsets[0]) : int(offsets[-1])]
 
 
-def total_xml(sheet: Sheet, row: int, styles: Sequence[int], label: str) -> str:
-    """The row of totals below the rows."""
-    found = [f'<row r="{row}">']
-    for at, (column, style) in enumerate(zip(sheet.columns, styles, strict=True), start=1):
-        ref = f"{get_column_letter(at)}{row}"
-        if at == 1:
-            found.append(f'<c r="{ref}" s="{style}" t="inlineStr"><is><t>{label}</t></is></c>')
-        elif column.total:
-            text = cells.number_text(pa.array([sheet.total(column.label)]), column.kind)[0].as_py()
-            found.append(f'<c r="{ref}" s="{style}"><v>{text}</v></c>')
-        else:
-            found.append(f'<c r="{ref}" s="{style}"/>')
-    return "".join([*found, "</row>"])
+def totals_xml(sheet: Sheet, first_row: int, styles: Sequence[int]) -> str:
+    """The rows of totals below the rows."""
+    found = []
+    for row, (label, sums) in enumerate(sheet.totals(), start=first_row):
+        found.append(f'<row r="{row}">')
+        for at, (column, style) in enumerate(zip(sheet.columns, styles, strict=True), start=1):
+            ref = f"{get_column_letter(at)}{row}"
+            if at == 1:
+                found.append(f'<c r="{ref}" s="{style}" t="inlineStr"><is><t>{label}</t></is></c>')
+            elif column.total:
+                text = cells.number_text(pa.array([sums[column.label]]), column.kind)[0].as_py()
+                found.append(f'<c r="{ref}" s="{style}"><v>{text}</v></c>')
+            else:
+                found.append(f'<c r="{ref}" s="{style}"/>')
+        found.append("</row>")
+    return "".join(found)
 
 
 def seal_bytes(columns: Sequence[Column], block: Sequence[pa.Array]) -> memoryview:

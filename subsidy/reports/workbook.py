@@ -27,7 +27,7 @@ from openpyxl.worksheet.worksheet import Worksheet
 
 from subsidy.reports import fingerprint, stream
 from subsidy.reports.cells import printable
-from subsidy.reports.sheet import Book, Column, Cover, Kind, Sheet, Term, Tie
+from subsidy.reports.sheet import Book, Column, Cover, Kind, Sheet, Term, Tie, value_of
 
 EXCEL_ROWS = 1_048_576
 FONT = "Noto Sans CJK SC"
@@ -38,7 +38,7 @@ TOTAL_FILL = PatternFill("solid", fgColor="DDEBF7")
 BAD_FILL = PatternFill("solid", bgColor="FF5050", fgColor="FF5050")
 #: The row of a sheet that holds labels; title and notes stand above it.
 LABEL_ROW = 3
-COVER, TIES, TOTAL = "封面", "勾稽表", "合计"
+COVER, TIES = "封面", "勾稽表"
 #: Characters of default width that a landscape A4 page holds at full size.
 PAGE_CHARACTERS = 112
 #: The cover's row that a watermark is written into.
@@ -116,16 +116,14 @@ def _splice(target: zipfile.ZipFile, name: str, shell: bytes, part: _Part, diges
     """Write one sheet: openpyxl's part up to the sample row, our rows, the total, openpyxl's rest."""
     sheet = part.sheet
     at, end = shell.index(f'<row r="{LABEL_ROW + 1}"'.encode()), shell.index(b"</sheetData>")
-    last = f"{get_column_letter(len(sheet.columns))}{LABEL_ROW + max(1, sheet.data.num_rows) + 1}"
+    last = f"{get_column_letter(len(sheet.columns))}{LABEL_ROW + max(1, sheet.data.num_rows) + max(1, len(sheet.totals()))}"
     head = re.sub(rb'<dimension ref="[^"]*"', f'<dimension ref="A1:{last}"'.encode(), shell[:at])
     if part.base not in digests:
         digests[part.base] = stream.start_digest(part.base, [c.label for c in sheet.columns])
     with target.open(_entry(name), "w", force_zip64=True) as handle:
         handle.write(head)
         _compressed(handle, _rows(part, digests[part.base].update))
-        if any(c.total for c in sheet.columns):
-            row = LABEL_ROW + max(1, sheet.data.num_rows) + 1
-            handle.write(stream.total_xml(sheet, row, part.total_styles, TOTAL).encode())
+        handle.write(stream.totals_xml(sheet, LABEL_ROW + max(1, sheet.data.num_rows) + 1, part.total_styles).encode())
         handle.write(shell[end:])
 
 
@@ -235,7 +233,7 @@ def _yuan(fen: int) -> Decimal:
 def _cover(ws: Worksheet, cover: Cover) -> None:
     """Heading, room for a watermark, facts on the left and totals on the right, warnings, signatures."""
     ws.title = COVER
-    for letter, width in zip("ABCDE", (18, 72, 3, 22, 22), strict=True):
+    for letter, width in zip("ABCDE", (18, 70, 3, 26, 20), strict=True):
         ws.column_dimensions[letter].width = width
     ws.merge_cells("A1:E1")
     ws["A1"].font = Font(name=FONT, size=20, bold=True)
@@ -290,7 +288,7 @@ TIE_COLUMNS = (
 
 
 def _ties(ws: Worksheet, ties: Sequence[Tie], places: dict[str, list[Sheet]]) -> None:
-    _heading(ws, TIES, "账簿金额直接取自账簿，不经过各表；报表金额由本工作簿各表按公式相加；差额不为零即变红，不得付款。")
+    _heading(ws, TIES, "账簿金额直接取自账簿，不经过各表；报表金额由本工作簿各表按公式相加；差额不为零即变红，不得付款；金额单位：元。")
     for i, column in enumerate(TIE_COLUMNS, start=1):
         _label(ws.cell(LABEL_ROW, i), column.label)
         ws.column_dimensions[get_column_letter(i)].width = column.width
@@ -331,16 +329,11 @@ def formula_of(term: Term, pieces: Sequence[Sheet]) -> str:
     return sums[0] if len(sums) == 1 else f"({'+'.join(sums)})"
 
 
-def value_of(tie: Tie, book: Book) -> int:
-    """What the formula of a tie comes to, in fen."""
-    return sum(t.sign * book.sheet(t.title).total(t.label, t.where) for t in tie.terms)
-
-
 def _with_values(content: bytes, book: Book) -> bytes:
     """The tie-out with the value of each formula beside it, so that it reads without recalculation."""
     text = content.decode()
     for r, tie in enumerate(book.ties, start=LABEL_ROW + 1):
-        shown = value_of(tie, book)
+        shown = value_of(tie, book.sheets)
         difference = tie.ledger_fen - shown
         for letter, value, kind in (
             ("C", f"{_yuan(shown):.2f}", ""), ("D", f"{_yuan(difference):.2f}", ""), ("E", "不符" if difference else "相符", ' t="str"'),

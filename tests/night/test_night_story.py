@@ -22,6 +22,7 @@ from subsidy.ledger import verify as proofs
 from subsidy.ledger.database import open_database
 from subsidy.night import api, board, line_store, manifest
 from subsidy.policy import centre_names
+from subsidy.reports import fingerprint
 from subsidy.settings import Settings
 
 RULES = Path(__file__).resolve().parents[2] / "rules"
@@ -61,6 +62,8 @@ def test_every_line_is_the_answer_and_everything_ties(settings: Settings, centre
         expected = story.expected(centre).settlements[number]
         assert built["period"] == expected.period
         assert built["computed_fen"] == built["sent_fen"] + built["netted_fen"] + built["carried_fen"] + built["held_fen"]
+    books = sorted(settings.reports(centre).glob("*.xlsx"))
+    assert len(books) >= 4 and {fingerprint.read(path).facts["勾稽结果"] for path in books} == {"17 项全部相符"}
     causes = _causes(settings, centre)
     assert {"correction", "convert", "clawback"} <= causes
     assert {"accrual", "top_up", "recovery"} <= _kinds(settings, centre)

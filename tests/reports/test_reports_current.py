@@ -45,7 +45,7 @@ def versions(settings: Settings, period: str) -> list[str]:
 def rows(path: Path, title: str) -> list[dict[str, Any]]:
     sheet = openpyxl.load_workbook(path, data_only=True)[title]
     labels, *found = sheet.iter_rows(min_row=3, values_only=True)
-    return [dict(zip(labels, row, strict=True)) for row in found if row[0] != "合计"]
+    return [dict(zip(labels, row, strict=True)) for row in found if not str(row[0]).endswith("合计")]
 
 
 def cover(path: Path) -> dict[str, Any]:
@@ -63,6 +63,7 @@ def test_the_stored_workbook_says_what_became_of_the_payments(settings: Settings
     story.deliver(settings.home, CENTRE, 2)
     api.run_night(settings, CENTRE, DAYS[2], "夜间")
     first = newest(settings, period)
+    assert cover(first)["截至"] == f"账簿营业日期 {DAYS[2]}，银行还没有结果"
     assert "等待审批" in cover(first)["清算状态"] and {r["状态"] for r in rows(first, "回盘与退汇")} == {"待发送"}
     approve(settings, CENTRE)
     sent = newest(settings, period)
@@ -77,10 +78,19 @@ def test_the_stored_workbook_says_what_became_of_the_payments(settings: Settings
     shown = cover(answered)
     for word in ("已付", "失败", "未决"):
         assert shown[f"发送结果：{word}"] == round(sum(r["金额"] for r in seen if r["状态"] == word), 2) > 0
-    assert f"截至营业日期 {DAYS[2]}" in shown["清算状态"]  # booked before the third night was opened
+    last = max(r["状态日期"] for r in seen if r["状态"] in ("已付", "失败")).date()
+    assert shown["截至"] == f"账簿营业日期 {DAYS[2]}，银行结果截至 {last}"  # booked before the third night was opened
+    booked = [r["记账日期"].date() for r in rows(answered, "凭证")]
+    assert f"截至 {max(booked)}；" in openpyxl.load_workbook(answered)["凭证"]["A2"].value and max(booked) > DAYS[2]
     bank.run(settings.home, CENTRE, "story", DAYS[3] + timedelta(days=3))
     read_results(settings, CENTRE, DAYS[3])
     returned = newest(settings, period)
+    e = tables.payment_event
+    with open_database(settings).read() as conn:
+        sent_on = dict(conn.execute(sa.select(e.c.payment_no, e.c.event_on).where(e.c.centre == CENTRE, e.c.state == "sent")).all())  # type: ignore[arg-type]
+    waiting = [r for r in rows(returned, "回盘与退汇") if r["状态"] == "未决"]
+    assert waiting and all(r["未决天数"] == (DAYS[3] - sent_on[r["付款编号"]]).days > 0 for r in waiting)
+    assert any(r["状态日期"].date() > sent_on[r["付款编号"]] for r in waiting)  # the bank asked for patience: the days go on
     assert "退汇" in {r["状态"] for r in rows(returned, "回盘与退汇")} and cover(returned)["发送结果：退汇"] > 0
     assert all(ties(path) for path in (first, sent, answered, returned))
     assert [p.name for p in (first, sent, answered, returned)] == versions(settings, period)
@@ -125,6 +135,46 @@ def test_a_return_of_an_old_period_rewrites_that_one_and_leaves_the_later_alone(
     assert api.refresh_reports(settings, CENTRE)["periods"] == [PERIODS[0]]
     assert len(versions(settings, PERIODS[0])) == len(before[PERIODS[0]]) + 1
     assert versions(settings, PERIODS[1]) == before[PERIODS[1]]
+
+
+def sources(path: Path) -> dict[str, float]:
+    assert ties(path)
+    return {r["项目"]: r["金额"] for r in rows(path, "三方对账") if r["部分"] == "应清算的来源"}
+
+
+def test_what_failed_or_came_back_or_was_written_off_is_in_the_next_computed_sum(settings: Settings) -> None:
+    """October's computed sum comes from its details and from what the bank did to September's payments before October was built."""
+    play(settings, CENTRE, (1, 2))
+    answer(settings, DAYS[3])
+    bank.run(settings.home, CENTRE, "story", DAYS[3] + timedelta(days=3))
+    read_results(settings, CENTRE, DAYS[3])
+    story.deliver(settings.home, CENTRE, 3)
+    api.run_night(settings, CENTRE, DAYS[3], "夜间")
+    owed = recovering.shown(settings, CENTRE)["receivables"][0]
+    number = recovering.ask(settings, CENTRE, owed["agreement_no"], "0.05", "申请人", "收不回")
+    (waiting,) = recovering.shown(settings, CENTRE)["waiting"]
+    recovering.answer(settings, CENTRE, number, "审批甲", "approve", waiting["content_hash"])
+    story.deliver(settings.home, CENTRE, 4)
+    api.run_night(settings, CENTRE, DAYS[4], "夜间")
+    seen = rows(newest(settings, PERIODS[0]), "回盘与退汇")
+    found = sources(newest(settings, PERIODS[1]))
+    assert found["付款失败，款项重新计入"] == round(sum(r["金额"] for r in seen if r["状态"] == "失败"), 2) > 0
+    assert found["退汇，款项重新计入"] == round(sum(r["金额"] for r in seen if r["状态"] == "退汇"), 2) > 0
+    assert found["核销应收款"] == 0.05
+
+
+def test_what_a_rejected_batch_gives_back_is_in_the_next_computed_sum(settings: Settings) -> None:
+    play(settings, CENTRE, (1,))
+    story.deliver(settings.home, CENTRE, 2)
+    api.run_night(settings, CENTRE, DAYS[2], "夜间")
+    waiting = api.pending_settlement(settings, CENTRE)
+    assert waiting is not None
+    api.answer_settlement(settings, CENTRE, PERIODS[0], "审批甲", "reject", waiting["content_hash"])
+    for number in (3, 4):
+        story.deliver(settings.home, CENTRE, number)
+        api.run_night(settings, CENTRE, DAYS[number], "夜间")
+    found = sources(newest(settings, PERIODS[1]))
+    assert found["批次驳回，款项退回待付"] == round(waiting["amount_fen"] / 100, 2) > 0
 
 
 def test_what_later_periods_list_as_open_is_mended_there_too(settings: Settings) -> None:

@@ -22,13 +22,13 @@ from subsidy.facts.store import Store
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
 from subsidy.night import bank, line_store, manifest, reporting
-from subsidy.reports import fingerprint, workbook
+from subsidy.reports import fingerprint, ledger_rows, workbook
 from subsidy.reports.labels import OUTCOMES
 from subsidy.settings import Settings
 
 SHEETS = [
-    "封面", "汇总", "网点汇总", "贴息明细", "以前期间首次应付", "计算说明", "变动分析", "补差与追回", "暂停与恢复", "隔离与异常", "回盘与退汇", "三方对账",
-    "对账差异", "凭证", "年度口径", "勾稽表",
+    "封面", "汇总", "网点汇总", "贴息明细", "以前期间首次应付", "计算说明", "变动分析", "补差与追回", "暂停与恢复", "隔离与异常",
+    "回盘与退汇", "三方对账", "对账差异", "凭证", "年度口径", "勾稽表",
 ]  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def rows(path: Path, title: str) -> list[dict[str, Any]]:
     """Rows of a sheet by label, without the total."""
     found = python_calamine.CalamineWorkbook.from_path(path).get_sheet_by_name(title).to_python(skip_empty_area=False)
     labels = [str(v) for v in found[2]]
-    return [dict(zip(labels, row, strict=True)) for row in found[3:] if row[0] not in ("合计", "")]
+    return [dict(zip(labels, row, strict=True)) for row in found[3:] if row[0] != "" and not str(row[0]).endswith("合计")]
 
 
 def fen(value: Any) -> int:
@@ -101,7 +101,7 @@ def test_everything_ties_and_reads_without_recalculation(written: dict[str, Path
     opened = openpyxl.load_workbook(written[period], data_only=True)
     assert opened.sheetnames == SHEETS
     ties = list(opened["勾稽表"].iter_rows(min_row=4, values_only=True))
-    assert len(ties) == 16
+    assert len(ties) == 17
     assert [t[0] for t in ties if t[3] != 0 or t[4] != "相符"] == []
     assert all(t[1] == t[2] for t in ties)
 
@@ -166,7 +166,7 @@ def test_every_line_says_why(written: dict[str, Path]) -> None:
                 numerator, _, denominator = str(step["精确金额（分，分数）"]).partition("/")
                 limit, _, below = (str(step["利息上限（分，分数）"]) or step["精确金额（分，分数）"]).partition("/")
                 least = min(_half_up(numerator, denominator), _half_up(limit, below))
-                assert fen(step["四舍五入"]) == least
+                assert fen(step["四舍五入（元）"]) == least
                 rounded += 1
         assert all(step["步骤"] != "注意" for step in found)
     assert rounded > 40
@@ -187,6 +187,62 @@ def test_the_cover_says_what_a_signature_needs(told: Settings, written: dict[str
     text = "".join(str(c.value) for row in openpyxl.load_workbook(written[PERIODS[1]])["封面"].iter_rows() for c in row)
     for word in ("制表", "复核", "审批", "只核对到 2026-10-09"):
         assert word in text
+
+
+def test_the_cover_adds_up_from_the_details_to_what_was_computed(written: dict[str, Path]) -> None:
+    """What a clerk adds up: the sums of the detail sheets and the ledger's own rows make the computed sum, on cover and in 三方对账."""
+    path = written[PERIODS[1]]
+    sources = [r for r in rows(path, "三方对账") if r["部分"] == "应清算的来源"]
+    (computed,) = (fen(r["金额"]) for r in rows(path, "三方对账") if r["部分"] == "应清算")
+    assert sum(fen(r["金额"]) for r in sources) == computed > 0
+    taken = {r["项目"]: fen(r["金额"]) for r in sources}
+    assert taken["本期明细应付"] == sum(fen(r["应付金额"]) for r in rows(path, "贴息明细"))
+    assert taken["以前期间首次应付"] == sum(fen(r["应付金额"]) for r in rows(path, "以前期间首次应付")) > 0
+    assert taken["补差与追回（以前各期）"] == sum(fen(r["金额"]) for r in rows(path, "补差与追回") if r["归属"] == "以前各期") < 0
+    assert {"恢复支付（以前各期）", "暂缓支付的应得金额", "上期转入", "加回应收款"} < taken.keys()
+    front = openpyxl.load_workbook(path, data_only=True)["封面"].iter_rows(min_row=3, min_col=4, max_col=5, values_only=True)
+    totals = {str(label): fen(value) for label, value in front if isinstance(value, int | float)}
+    assert totals["本期应清算"] == computed == sum(totals[name] for name in taken)
+    assert fingerprint.read(path).facts["勾稽结果"] == "17 项全部相符"
+
+
+def test_a_tie_that_does_not_hold_forbids_the_signature(told: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_rows, "corrected", lambda *_: 1)
+    cover = reporting.current(reporting.of_period(told, CENTRE, PERIODS[1]), PERIODS[1]).cover
+    assert dict(cover.facts)["勾稽结果"] == "有 1 项不符，不得签字"
+
+
+def test_every_sheet_with_amounts_says_its_unit_and_no_programmers_word(told: Settings, written: dict[str, Path]) -> None:
+    opened = openpyxl.load_workbook(written[PERIODS[1]], data_only=True)
+    book = reporting.current(reporting.of_period(told, CENTRE, PERIODS[1]), PERIODS[1])
+    for sheet in book.sheets:
+        if any(c.kind == "money" for c in sheet.columns):
+            labelled = all(c.kind != "money" or c.label.endswith("（元）") for c in sheet.columns)
+            assert labelled or "金额单位：元" in str(opened[sheet.title]["A2"].value), sheet.title
+    assert "金额单位：元" in str(opened["勾稽表"]["A2"].value)
+    assert fingerprint.read(written[PERIODS[1]]).facts["金额单位"] == "元"
+    words = {str(cell.value) for title in ("封面", "勾稽表") for row in opened[title].iter_rows() for cell in row}
+    assert not [w for w in words for bad in ("posting", "settlement", "batch", "journal", "rates.csv", "confirmed_through") if bad in w]
+
+
+def test_a_quarantined_row_is_listed_once_and_names_its_field(written: dict[str, Path]) -> None:
+    shown = rows(written[PERIODS[0]], "隔离与异常")
+    places = [(r["来源文件"], r["行号"], r["代码"]) for r in shown if r["行号"] != ""]
+    assert "隔离" in {r["类别"] for r in shown} and len(places) == len(set(places))
+    assert "利息金额（LXJE）" in {r["字段"] for r in shown}
+
+
+def test_payments_are_added_up_by_what_they_belong_to(written: dict[str, Path]) -> None:
+    """The sum of this period's payments is what the cover says was sent; what is still open of earlier ones stands apart."""
+    path = written[PERIODS[1]]
+    sheet = python_calamine.CalamineWorkbook.from_path(path).get_sheet_by_name("回盘与退汇").to_python(skip_empty_area=False)
+    at = sheet[2].index("金额")
+    sums = {row[0]: fen(row[at]) for row in sheet[3:] if str(row[0]).endswith("合计")}
+    shown = rows(path, "回盘与退汇")
+    (sent,) = (fen(r["金额"]) for r in rows(path, "三方对账") if r["项目"] == "发送银行")
+    earlier = sum(fen(r["金额"]) for r in shown if r["期间"] != PERIODS[1])
+    assert sums == {"本期付款合计": sent, "本期收款合计": 0, "以前各期未决合计": earlier} and earlier > 0
+    assert {r["响应码"] for r in rows(written[PERIODS[0]], "回盘与退汇") if r["状态"] == "退汇"} == {""}
 
 
 def test_personal_data_is_masked_unless_allowed(told: Settings, written: dict[str, Path], tmp_path: Path) -> None:
