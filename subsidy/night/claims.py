@@ -1,7 +1,8 @@
 """The same contract, or the same house, under two live agreements: found by keyed fingerprint, also across centres (handbook section 5).
 
 A centre sees its own claims up to and including its night and other centres' claims from earlier nights only, so that the order
-in which centres run on one night changes nothing.
+in which centres run on one night changes nothing. A centre may run a night late: what a run found is therefore kept with the run, every
+step of it reads that, and a claim that came too late for one run is news to the next.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from subsidy.facts.schema import Facts
 from subsidy.ledger import tables
 from subsidy.ledger.bulk import among
 from subsidy.ledger.database import Database
+from subsidy.night import context
 from subsidy.night.context import Run
 
 #: Fact tables that claims are made of.
@@ -93,6 +95,17 @@ def _latest(conn: Connection, run: Run, agreement_nos: pa.ChunkedArray) -> dict[
         .order_by(t.c.known_on)
     )
     return {(r[0], r[1]): (r[2], bool(r[3])) for r in rows}
+
+
+def pin(conn: Connection, run: Run, claimed: frozenset[str], recorded: int = 0) -> None:
+    """Keep with a run which agreements it holds for a claim of another agreement; `recorded`: how many rows of its own it wrote."""
+    context.finish_step(conn, run, "claims", {"claims": recorded, "held": sorted(claimed)})
+
+
+def seen(conn: Connection, run: Run) -> frozenset[str]:
+    """The agreements that a run holds for a claim of another agreement: those it pinned, before that what is found now."""
+    kept = (context.step_result(conn, run, "claims") or {}).get("held")
+    return held(conn, run.centre, run.business_date) if kept is None else frozenset(kept)
 
 
 def held(conn: Connection, centre: str, day: date) -> frozenset[str]:

@@ -93,7 +93,8 @@ def _record_claims(ctx: Context, token: int) -> None:
     if any(s.table_name in claims.MADE_OF for s in sees.mine):
         found = [claims.of_facts(ctx.settings.key, group.facts) for group in touched.groups(ctx, sees, claims.MADE_OF)]
     with ctx.db.transaction(ctx.centre, token) as conn:
-        context.finish_step(conn, ctx.run, "claims", {"claims": claims.record(ctx.db, conn, ctx.run, found)})
+        recorded = claims.record(ctx.db, conn, ctx.run, found)
+        claims.pin(conn, ctx.run, claims.held(conn, ctx.centre, ctx.run.business_date), recorded)
 
 
 def _compared(ctx: Context, token: int, done: dict[str, Any], differing: int) -> dict[str, Any]:

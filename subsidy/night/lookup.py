@@ -29,7 +29,7 @@ def load_for_contract(settings: Settings, centre: str, contract_no: str) -> tupl
     ctx = context.load(settings, centre, int(run_no))
     with db.read() as conn:
         known = manifest.segments(conn, centre, ctx.run.business_date, through_run=ctx.run.run_no)
-        claimed = claims.held(conn, centre, ctx.run.business_date)
+        claimed = claims.seen(conn, ctx.run)
         names = {int(n): str(name) for n, name in conn.execute(sa.select(f.c.file_no, f.c.name).where(f.c.centre == centre))}
     bucket = int(bucket_of(pa.array([contract_no]))[0])
     facts = manifest.facts_of(Store(settings.store_url), known, ctx.run.business_date, range(bucket, bucket + 1), claimed)

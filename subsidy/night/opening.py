@@ -15,7 +15,7 @@ from subsidy.errors import BusyError, TerminalError
 from subsidy.facts.store import Store
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
-from subsidy.night import clock, context
+from subsidy.night import claims, clock, context
 from subsidy.night.context import Context, Run
 from subsidy.policy import CentrePolicy, pack, working_days_of
 from subsidy.settings import Settings
@@ -29,10 +29,12 @@ def open_run(
     mode: str = "night",
     reason: str = "",
     policy_version: str | None = None,
+    claimed: frozenset[str] | None = None,
 ) -> Run:
     """Open the night of `business_date`, or find it again: a rerun is the same run with what it pinned.
 
     `policy_version`: the only one to open the run with, because people agreed to what it gives (``RUN-POLICY`` when it is no longer there).
+    `claimed`: the agreements that were held for a claim of another in what people agreed to.
     Refused: a date before the open business date that was never run (``NIGHT-PAST``), a night while an earlier one is not closed
     (``NIGHT-OPEN``), a date without calendar or rates (``CAL-…``, ``POLICY-…``). BusyError while somebody else works.
     """
@@ -74,6 +76,8 @@ def open_run(
         conn.execute(sa.insert(tables.run).values(**values))
         run = context.run_of(values)
         context.finish_step(conn, run, "open", {"policy_sha256": archived, "warnings": list(policy.warnings)})
+        if claimed is not None:
+            claims.pin(conn, run, claimed)
         return run
 
 

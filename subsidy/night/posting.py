@@ -101,9 +101,10 @@ def _of_loans(changed: dict[str, pa.Table], facts: Facts) -> dict[str, pa.Table]
     return kept
 
 
-def differences(ctx: Context) -> pa.Table:
-    """Schema of `postings.preview`: what assessing everything with the run's policy would change in the ledger; nothing is written."""
-    sees = replace(touched.scope(ctx), everything=True)
+def differences(ctx: Context, sees: Scope) -> pa.Table:
+    """Schema of `postings.preview`: what assessing everything that the run sees, with its policy, would change in the ledger; nothing is
+    written."""
+    sees = replace(sees, everything=True)
     found = []
     with ctx.db.read() as conn:
         for group in touched.groups(ctx, sees):

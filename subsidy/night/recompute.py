@@ -20,7 +20,7 @@ from subsidy.facts.store import Store
 from subsidy.ledger import audit, postings, tables
 from subsidy.ledger.database import open_database
 from subsidy.money import format_yuan
-from subsidy.night import causes, clock, compute, context, opening, posting, proving, register, upgrade
+from subsidy.night import causes, clock, compute, context, opening, posting, proving, register, touched, upgrade
 from subsidy.night.context import Context, Run
 from subsidy.policy import load_centre
 from subsidy.settings import Settings
@@ -35,7 +35,7 @@ def preview(settings: Settings, centre: str, business_date: date) -> dict[str, A
     Returns lines, loans, amount_fen, raised_fen, lowered_fen, `causes` (cause -> fen), `listed` (the first lines: agreement_no,
     serial_no, old_fen, new_fen, cause) and `content_hash`, which an approval names."""
     ctx = _today(settings, centre, business_date)
-    return summary(posting.differences(ctx), _why(ctx))
+    return summary(posting.differences(ctx, touched.scope(ctx)), _why(ctx))
 
 
 #: Cause of a line that is payable for the first time.
@@ -118,7 +118,8 @@ def recompute(
     if begun is not None:
         return _carry_out(settings, begun)
     today = _today(settings, centre, business_date)
-    shown = summary(posting.differences(today), _why(today))
+    sees = touched.scope(today)
+    shown = summary(posting.differences(today, sees), _why(today))
     if shown["lines"] == 0:
         return {"posted": 0, "amount_fen": 0, "changed": False}
     if not reason.strip():
@@ -139,7 +140,8 @@ def recompute(
             "没有改动任何数据。",
             f"把业务日期改为 {open_date} 后重新触发。",
         )
-    run = opening.open_run(settings, centre, business_date, actor, "recompute", reason, policy_version=today.run.policy_version)
+    version = today.run.policy_version
+    run = opening.open_run(settings, centre, business_date, actor, "recompute", reason, policy_version=version, claimed=sees.claimed)
     with db.transaction_system() as conn:
         for given in approvals:
             audit.record(conn, centre, given["person"], "approve", f"recompute:{run.run_no}", reason, clock.stamp())

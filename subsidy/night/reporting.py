@@ -242,7 +242,7 @@ def _derivations(
     """How each line of some tables came about. A line that comes out differently from what is stored says so."""
     stored = {(r["agreement_no"], r["account_no"], r["serial_no"]): r for t in shown for r in t.select(_SHOWN).to_pylist()}
     wanted = {key[0] for key in stored}
-    claimed = claims.held(conn, ctx.centre, ctx.run.business_date)
+    claimed = claims.seen(conn, ctx.run)
     found: dict[tuple[str, str, str], list[Derived]] = {}
     for buckets in manifest.groups(known):
         facts = manifest.facts_of(ctx.store, known, ctx.run.business_date, buckets, claimed)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from subsidy.facts.schema import TABLES, Facts
 from subsidy.facts.store import Segment, Store
-from subsidy.night import claims, line_store, manifest, register
+from subsidy.night import claims, context, line_store, manifest, register
 from subsidy.night.context import Context, Run
 
 #: Which column of a fact table leads to the loan it is about.
@@ -53,7 +53,8 @@ class Group:
 @dataclass(frozen=True)
 class Scope:
     """What a run sees. `known`: all segments through its business date; `mine`: those it wrote itself; `everything`: every
-    agreement is assessed (policy changed, or a recompute); `moved`: agreements whose claim state changed."""
+    agreement is assessed (policy changed, or a recompute); `claimed`: agreements that it holds for a claim of another; `moved`: those of
+    which the run before thought otherwise."""
 
     known: Sequence[Segment]
     mine: Sequence[Segment]
@@ -73,14 +74,14 @@ class Scope:
 
 
 def scope(ctx: Context) -> Scope:
-    """Read from the manifest and the claims what the run sees."""
+    """What the run sees, by the manifest and the claims that it pinned."""
     with ctx.db.read() as conn:
         through = ctx.run.business_date
         known = manifest.segments(conn, ctx.centre, through, through_run=ctx.run.run_no)
         mine = manifest.segments(conn, ctx.centre, through, run_no=ctx.run.run_no)
         before = register.previous_night(conn, ctx.run)
-        claimed = claims.held(conn, ctx.centre, through)
-        earlier = claims.held(conn, ctx.centre, before["business_date"]) if before is not None else frozenset()
+        claimed = claims.seen(conn, ctx.run)
+        earlier = frozenset() if before is None else claims.seen(conn, context.run_of(before))
         everything = ctx.run.mode == "recompute" or register.policy_changed(conn, ctx.run)
     return Scope(known, mine, everything, claimed, claimed ^ earlier)
 

@@ -12,7 +12,7 @@ from subsidy.errors import TerminalError
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
 from subsidy.money import format_yuan
-from subsidy.night import context, posting, register
+from subsidy.night import context, posting, register, touched
 from subsidy.night.context import Context, Run
 from subsidy.settings import Settings
 
@@ -65,8 +65,7 @@ def _told(settings: Settings, centre: str) -> tuple[Run, str] | None:
     if before is None or before["engine_version"] == ENGINE_VERSION:
         return None
     then = context.load(settings, centre, int(before["run_no"]))
-    run = replace(then.run, run_no=then.run.run_no + 1, mode="recompute", engine_version=ENGINE_VERSION)
-    moved = posting.differences(replace(then, run=run))
+    moved = posting.differences(then, touched.scope(then))
     if moved.num_rows == 0:
         return None
     raised = pc.sum(pc.max_element_wise(moved["delta_fen"], 0)).as_py()

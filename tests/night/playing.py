@@ -88,3 +88,12 @@ def visible_files(settings: Settings) -> dict[str, str]:
 def folder(settings: Settings, centre: str) -> Path:
     """The centre's inbox."""
     return settings.inbox(centre)
+
+
+def claimed_elsewhere(settings: Settings, centre: str, agreement_no: str, day: date) -> None:
+    """What another centre's night of `day`, run late, books: a live agreement over the same contract."""
+    c = tables.claim
+    with open_database(settings).raw() as conn:
+        mine = sa.select(c).where(c.c.centre == centre, c.c.agreement_no == agreement_no, c.c.kind == "contract").limit(1)
+        row = dict(conn.execute(mine).mappings().one())
+        conn.execute(sa.insert(c).values({**row, "centre": "elsewhere", "agreement_no": "E1", "known_on": day}))

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pytest
 import sqlalchemy as sa
-from playing import play, state
+from playing import claimed_elsewhere, play, state
 
 from subsidy.entitlement.engine import Assessment, assess
 from subsidy.errors import Finding, TerminalError
@@ -152,6 +152,34 @@ def test_what_was_approved_is_posted_although_the_rules_change_meanwhile(
     with pytest.raises(TerminalError, match="RUN-POLICY"):
         api.recompute(settings, CENTRE, TODAY, "甲", "更正比例", given)
     assert state(settings) == before
+
+
+def test_what_was_approved_is_posted_although_another_centre_claims_a_contract_meanwhile(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = played(settings, tmp_path)
+    share(settings, 26)
+    shown = api.preview(settings, CENTRE, TODAY)
+    given = agreed(shown)
+    open_run, before = opening.open_run, postings(settings)
+    agreement_no = shown["listed"][0]["agreement_no"]
+
+    def claimed_just_before(*args: Any, **kwargs: Any) -> Any:
+        claimed_elsewhere(settings, CENTRE, agreement_no, TODAY - timedelta(days=1))
+        return open_run(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(opening, "open_run", claimed_just_before)
+        done = api.recompute(settings, CENTRE, TODAY, "甲", "更正比例", given)
+    assert (done["posted"], done["amount_fen"]) == (shown["lines"], shown["amount_fen"])
+    listed = {(r["agreement_no"], r["serial_no"]): r["new_fen"] for r in shown["listed"]}
+    added = {(r["agreement_no"], r["serial_no"]): r["due_fen"] for r in postings(settings)[len(before) :]}
+    assert {key: added[key] for key in listed} == listed
+    # The next preview, and the next night, see the claim.
+    assert {r["agreement_no"] for r in api.preview(settings, CENTRE, TODAY)["listed"]} == {agreement_no}
+    with pytest.raises(TerminalError, match="RECOMPUTE-APPROVAL"):
+        api.recompute(settings, CENTRE, TODAY, "甲", "更正比例", given)
+    assert api.run_night(settings, CENTRE, TODAY + timedelta(days=1), "夜间")["post"]["recoveries"] > 0
 
 
 def test_an_upgrade_that_changes_nothing_keeps_no_night_waiting(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
