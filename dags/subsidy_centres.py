@@ -29,6 +29,7 @@ from subsidy.portal.steps import (
     Recompute,
     RefreshReports,
     RequestRecompute,
+    SettlementBlocked,
     Step,
     retrying,
 )
@@ -58,6 +59,9 @@ NIGHT_DOC = """
 - *重跑*：按当夜的数据与规则补齐未完成的步骤；已完成的不会重复入账。
 - *预演*：按今天的数据与规则算一遍，只显示会改什么，不写入。
 - *重算*：先预演；会改钱时另一人批准后才记账，必须写原因。
+
+**清算批次受阻**：复算不一致或账簿核验不通过时，当夜照常关闭，但不生成批次、不付款，“清算批次受阻”任务失败并写明原因。
+以后每夜重新核对；查清后的第一夜自动生成批次，那时再清除这个任务，它就成功。
 
 任何一个任务都可以放心“清除”重跑：是否入账由系统自己的账簿决定，不由 Airflow 的状态决定。失败时先看任务日志中的提示代码。
 """
@@ -125,7 +129,7 @@ def night(card: CentreCard) -> DAG:
             before = step
         close = CloseNight(
             task_id="close_night", task_display_name="关闭业务日", centre=centre, opened_by="open_night", settled_by="settle",
-            announce="period_complete", ask="ask_approval", **retrying(),
+            announce="period_complete", ask="ask_approval", blocked="settlement_blocked", **retrying(),
         )
         announce = AnnouncePeriod(
             task_id="period_complete", task_display_name="宣布本期完成", centre=centre, closed_by="close_night", asset=PERIOD_COMPLETE,
@@ -134,9 +138,12 @@ def night(card: CentreCard) -> DAG:
         ask = AskForApproval(
             task_id="ask_approval", task_display_name="提请审批与发布", centre=centre, closed_by="close_night", **retrying()
         )
+        blocked = SettlementBlocked(
+            task_id="settlement_blocked", task_display_name="清算批次受阻", centre=centre, opened_by="open_night", **retrying()
+        )
         preview = Preview(task_id="preview", task_display_name="预演", centre=centre, request="request_recompute", **retrying())
         request = RequestRecompute(task_id="request_recompute", task_display_name="提请重算审批", centre=centre, **retrying())
-        before >> close >> [announce, ask]
+        before >> close >> [announce, ask, blocked]
         first >> preview >> request
     return dag
 

@@ -7,6 +7,7 @@ share the bank as payee. What cannot be paid now is carried with a reason; nothi
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -184,11 +185,19 @@ def _finding(code: str, field: str, why: str, agreement_no: str, amount_fen: int
 
 
 def gather(
-    due: pa.Table, payees: pa.Table, *, recovery: Literal["net", "collect"], minimum_fen: int, layout: Layout, collect_layout: Layout
+    due: pa.Table,
+    payees: pa.Table,
+    *,
+    recovery: Literal["net", "collect"],
+    minimum_fen: int,
+    layout: Layout,
+    collect_layout: Layout,
+    stopped: Collection[str] = (),
 ) -> Gathering:
     """Gather due lines into payments and collections.
 
-    `due` has schema `DUE`, one row per line; `payees` has schema `PAYEES`, one row per agreement. Deterministic: payments are ordered by
+    `due` has schema `DUE`, one row per line; `payees` has schema `PAYEES`, one row per agreement. For the agreements `stopped` nothing
+    is paid, netted or collected. Deterministic: payments are ordered by
     their smallest agreement number, items by (agreement, accrual end, account, serial); recoveries are netted oldest first.
     Payments of 0 fen settle recoveries completely against dues of the same agreement. OverflowError when amounts leave 10^17 fen.
     """
@@ -230,7 +239,9 @@ def gather(
     np.minimum.at(first_row, key.indices.to_numpy().astype(np.int64), np.arange(count))
     columns = {name: column.take(pa.array(first_row)) for name, column in chosen.items()}
     has = payee_of >= 0
-    total_of = _group_sum(payee_of[has], net_of[has], payee_count)
+    stays = pc.is_in(agreements, value_set=pa.array(sorted(stopped), pa.string())).to_numpy(zero_copy_only=False)
+    moves = has & ~stays
+    total_of = _group_sum(payee_of[moves], net_of[moves], payee_count)
 
     findings: list[Finding] = []
     carried: dict[str, int] = {}
@@ -243,7 +254,8 @@ def gather(
         carry[mask] = True
         return amount_fen
 
-    for row in np.flatnonzero(~has & (due_of > 0)):
+    hold_back(stays, "LOAN-FAILED")
+    for row in np.flatnonzero(~has & ~stays & (due_of > 0)):
         one = np.zeros(count, bool)
         one[row] = True
         findings.append(
@@ -262,13 +274,13 @@ def gather(
     out, out_items = _payments(due, codes, payee_of, item_amount, columns)
     collect, collect_items = GATHERED.empty_table(), ITEMS.empty_table()
     if recovery == "collect":
-        owed = _group_sum(payee_of[codes][has[codes]], negative[has[codes]], payee_count)
+        owed = _group_sum(payee_of[codes][moves[codes]], negative[moves[codes]], payee_count)
         blocked = np.zeros(payee_count, bool)
         for payee, (code, field, why) in sorted(_refusals(columns, collect_layout).items()):
             if owed[payee] > 0:
                 blocked[payee] = True
                 findings.append(_uncollected(code, field, why, agreements[int(first_row[payee])].as_py(), int(owed[payee])))
-        usable_line = has[codes] & ~blocked[np.maximum(payee_of[codes], 0)] if payee_count else np.zeros(len(amount), bool)
+        usable_line = moves[codes] & ~blocked[np.maximum(payee_of[codes], 0)] if payee_count else np.zeros(len(amount), bool)
         collect, collect_items = _payments(due, codes, payee_of, np.where(usable_line, -negative, 0), columns)
     sent = int(np.asarray(out["amount_fen"]).sum())
     netted = int(-np.minimum(np.asarray(out_items["amount_fen"]), 0).sum())

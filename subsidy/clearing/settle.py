@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -108,14 +108,15 @@ def build(
     payees: pa.Table,
     outbound: Outbound,
     held: Mapping[str, int] | None = None,
+    stopped: Collection[str] = (),
     unusual: Sequence[str] = (),
 ) -> SettlementResult:
     """Build the settlement of `dates.period` in the caller's transaction; building it again returns what was stored.
 
     `payees`: one row per agreement as `gather.PAYEES`, as known that night (`payees.payees_on`). `held`: amounts in fen of lines that are
-    entitled and held by a gate up to the cut-off, by reason code. `unusual`: further keys of `REASONS` why a person must look, whatever the
-    limits say. A rejected settlement that was not reopened by now gives its lines back:
-    its payments are released and the lines come again under new numbers. A period without anything to send is declared `empty`.
+    entitled and held by a gate up to the cut-off, by reason code. `stopped`: agreements for which no money may move. `unusual`: further
+    keys of `REASONS` why a person must look, whatever the limits say. A rejected settlement that was not reopened by now gives its lines
+    back: its payments are released and the lines come again under new numbers. A period without anything to send is declared `empty`.
     """
     centre = policy.centre
     stored = load(conn, policy, dates.period)
@@ -128,6 +129,7 @@ def build(
     gathered = gather(
         dues.due(conn, centre, dates.cutoff_on),
         payees,
+        stopped=stopped,
         recovery=terms.recovery,
         minimum_fen=terms.minimum_fen,
         layout=layout,
@@ -179,6 +181,7 @@ def build(
 
 #: Why a due amount may be carried forward, said to people.
 CARRIED = {
+    "LOAN-FAILED": "程序出错，贷款已隔离",
     "MINIMUM": "低于最低支付额",
     "PAYEE-UNKNOWN": "没有收款账户",
     "PAYEE-ACCOUNT": "收款账号不合格式",

@@ -1,6 +1,6 @@
 """``subsidy night``: a whole night, or one step of it, from a shell.
 
-The shell cannot approve; a settlement that waits ends with exit code 5.
+The shell cannot approve; a settlement that waits ends with exit code 5. One that is due and was not built ends with its message.
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ def run_night(args: argparse.Namespace) -> int:
         for f in desk.taken(settings, args.centre, opened["run_no"]):
             sums = f"{f['rows_in']} 行 = 登记 {f['rows_booked']} + 隔离 {f['rows_quarantined']} + 重复 {f['rows_duplicate']}"
             print(f"文件 {f['file_no']} {f['name']!r}：收到 {sums}　{STATES[f['state']]}{f['message'] and '：' + f['message']}")
+    if results.get("settle", {}).get("blocked"):
+        api.refuse_blocked(settings, args.centre, opened["run_no"])
     waiting = api.pending_settlement(settings, args.centre)
     if waiting is None:
         return DONE

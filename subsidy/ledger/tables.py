@@ -63,7 +63,7 @@ run = sa.Table(  # one row per (centre, business date, mode, attempt of a recomp
     sa.Column("engine_version", Text, nullable=False),
     sa.Column("knowledge_date", Date, nullable=False),
     sa.Column("knowledge_file_no", Big, nullable=False, server_default="0"),  # files up to this number were known
-    sa.Column("state", Text, nullable=False),  # running | closed | failed
+    sa.Column("state", Text, nullable=False),  # running | closed | failed (given up before it posted anything)
     sa.Column("started_by", Text, nullable=False),
     sa.Column("reason", Text, nullable=False, server_default=""),
     sa.Column("started_at", WALL, nullable=False),
@@ -159,7 +159,7 @@ finding = sa.Table(  # what nights found, for the board and the workbook
     "finding", metadata, _centre(),
     sa.Column("finding_no", Big, primary_key=True),
     sa.Column("run_no", Big, nullable=False),
-    sa.Column("stage", Text, nullable=False),  # intake | assess | proof | verify | clearing | result
+    sa.Column("stage", Text, nullable=False),  # intake | assess | proof | post | verify | settle | clearing | result
     sa.Column("code", Text, nullable=False),
     sa.Column("severity", Text, nullable=False),
     sa.Column("what", Text, nullable=False),

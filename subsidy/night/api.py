@@ -84,8 +84,13 @@ def verify(settings: Settings, centre: str, run_no: int) -> dict[str, Any]:
 
 
 def settle(settings: Settings, centre: str, run_no: int) -> dict[str, Any]:
-    """Build the settlement that is due, if any."""
+    """Build the settlement that is due, if any; `blocked` in the result says why it was not."""
     return step(settings, centre, run_no, "settle")
+
+
+def refuse_blocked(settings: Settings, centre: str, run_no: int) -> None:
+    """TerminalError ``SETTLE-BLOCKED`` when a night could not build what was due and no later one has: the last word of such a night."""
+    settling.refuse_blocked(settings, centre, run_no)
 
 
 def report(settings: Settings, centre: str, run_no: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from subsidy.clearing import profiles
 from subsidy.clearing import vouchers as voucher_file
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
-from subsidy.night import moved, tally
+from subsidy.night import moved, previewing, tally
 from subsidy.policy import PolicyError, load_centre
 from subsidy.reports.labels import safe_of
 from subsidy.settings import Settings
@@ -30,7 +30,7 @@ COUNTED = 200
 #: Missing and incomplete files that a square of the board names; the night's page names all.
 NAMED = 4
 #: Stages whose errors need somebody at once; what intake finds lies in quarantine.
-SERIOUS = ("assess", "proof", "verify", "clearing", "result", "post")
+SERIOUS = ("assess", "proof", "verify", "settle", "clearing", "result", "post")
 #: Kinds of published files that are offered to people, with what people call them. The first ones hold no personal data, or it is masked.
 MASKED = {"workbook": "工作簿", "voucher": "记账凭证", "transfer": "划款指令"}
 PERSONAL = {"payment": "付款文件副本", "recovery": "收款文件副本", "message": "付款报文", "notice": "资金通知", "query": "查询文件"}
@@ -104,7 +104,7 @@ def _row(conn: Connection, settings: Settings, centre: str, month: str) -> Row:
         _files(conn, centre, nights, steps),
         _findings(conn, centre, nights),
         _computed(steps, {str(x.business_date): str(x.state) for x in runs}),
-        *_settled(conn, settings, centre, settlement),
+        *(_blocked(nights, steps) if settlement is None else _settled(conn, settings, centre, settlement)),
     )
     return Row(centre, name, fault, cells, tuple(nights.values()), month if settlement is not None else "")
 
@@ -189,17 +189,25 @@ def _computed(steps: dict[str, list[dict[str, Any]]], states: dict[str, str]) ->
     unfinished = [day for day, state in states.items() if state != "closed"]
     if unfinished:
         return Cell("trouble", f"{unfinished[0][5:]} 没有完成", "打开流程，清除失败的任务即重跑", "steps", unfinished[0])
-    differing = sum(x.get("differences", 0) for x in steps["check"])
+    differing = steps["check"][-1].get("differences", 0) if steps["check"] else 0  # each night checks again what is open
     if differing:
         return Cell("trouble", f"复算不一致 {differing} 行", "不要付款；交系统维护人员查明", "steps", last)
     lines = sum(x.get("lines_new", 0) for x in steps["compute"])
     return Cell("done", f"{len(states)} 夜，新明细 {lines:,} 行，复算一致", "", "steps", last)
 
 
+def _blocked(nights: dict[int, str], steps: dict[str, list[dict[str, Any]]]) -> tuple[Cell, ...]:
+    """A month without a settlement: there is none, or the newest night could not build what is due."""
+    blocked = steps["settle"][-1].get("blocked") if steps["settle"] else None
+    if not blocked:
+        return (Cell("none", "本月无清算"), *([Cell("none", "")] * 4))
+    text = f"{'、'.join(blocked['periods'])} 期没有生成：{previewing.stopped(blocked)}"
+    todo = "没有付款；交系统维护人员查明，查清后的第一夜自动生成"
+    return (Cell("trouble", text, todo, "steps", nights[max(nights)]), *([Cell("none", "")] * 4))
+
+
 def _settled(conn: Connection, settings: Settings, centre: str, settlement: Any) -> tuple[Cell, ...]:
     nothing = Cell("none", "")
-    if settlement is None:
-        return (Cell("none", "本月无清算"), *([nothing] * 4))
     state = settlement["state"]
     if state == "empty":
         return (Cell("done", "无应付，已宣布为空", "", "period"), *([nothing] * 4))
@@ -255,7 +263,7 @@ def yuan(fen: int) -> str:
 
 
 def night(settings: Settings, centre: str, business_date: date) -> dict[str, Any] | None:
-    """One night: its run, steps, files and findings; None when it was never opened."""
+    """One night: its run, steps, files and findings, with those of recomputes on that day; None when it was never opened."""
     r, f, t = tables.run, tables.file, tables.finding
     with open_database(settings).read() as conn:
         run = conn.execute(
@@ -264,8 +272,9 @@ def night(settings: Settings, centre: str, business_date: date) -> dict[str, Any
         if run is None:
             return None
         own = sa.and_(f.c.centre == centre, f.c.run_no == run["run_no"])
+        runs = sa.select(r.c.run_no).where(r.c.centre == centre, r.c.business_date == business_date)
         findings = conn.execute(
-            sa.select(t).where(t.c.centre == centre, t.c.run_no == run["run_no"]).order_by(t.c.finding_no).limit(LISTED)
+            sa.select(t).where(t.c.centre == centre, t.c.run_no.in_(runs)).order_by(t.c.finding_no).limit(LISTED)
         ).mappings().all()  # fmt: skip
         about = sorted({x["file_no"] for x in findings})
         return {

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from subsidy.entitlement.engine import assess
 from subsidy.entitlement.lines import LINE_KEY
 from subsidy.facts.schema import TABLES, Facts
+from subsidy.night import isolate
 from subsidy.policy import CentrePolicy
 
 CAUSES = pa.schema(
@@ -81,8 +82,8 @@ def split(
     """
     steps: dict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
     for file_no, facts in as_known:
-        lines = assess(facts, policy).lines
-        for row in lines.select([*LINE_KEY, "payable_fen"]).to_pylist():
+        done, _ = isolate.apart(lambda known: assess(known, policy).lines, facts)  # what failed in between has no step of its own
+        for row in (row for lines in done for row in lines.select([*LINE_KEY, "payable_fen"]).to_pylist()):
             steps[tuple(row[n] for n in LINE_KEY)].append((file_no, row["payable_fen"]))
     out: list[dict[str, object]] = []
     for row in moved.to_pylist():

@@ -12,13 +12,16 @@ import pyarrow.compute as pc
 
 from subsidy import ENGINE_VERSION
 from subsidy.entitlement.engine import assess
+from subsidy.entitlement.lines import LINES, SHADOW, Assessment
 from subsidy.entitlement.verification import REASONS as VERIFY_REASONS
 from subsidy.entitlement.verification import verify_contracts
 from subsidy.errors import Finding
+from subsidy.facts.schema import Facts
 from subsidy.facts.store import Segment, Store
 from subsidy.ledger.postings import opening_findings
-from subsidy.night import claims, context, helpers, line_store, manifest, register, second, touched
+from subsidy.night import claims, context, helpers, isolate, line_store, manifest, register, second, touched
 from subsidy.night.context import Context, Run
+from subsidy.night.isolate import Failure
 from subsidy.night.touched import Group, Scope
 from subsidy.policy import CentrePolicy
 
@@ -36,13 +39,18 @@ def compute(ctx: Context, token: int) -> dict[str, Any]:
         return done
     if done is None:
         _record_claims(ctx, token)
-    sees = touched.scope(ctx)
+    sees = touched.scope(ctx, "compute")
     counts: dict[str, int] = defaultdict(int)
     written: list[Segment] = []
     findings: list[Finding] = []
+    failures: list[Failure] = []
     for group in touched.groups(ctx, sees):
-        assessment = assess(group.facts, ctx.policy)
+        assessment, unverified, failed = _assessed(group, ctx)
+        failures += failed
+        isolate.stop_at_many(failures)
         agreements = group.facts["agreement"]["agreement_no"].combine_chunks()
+        if failed:
+            agreements = agreements.filter(pc.invert(pc.is_in(agreements, value_set=pa.array(isolate.numbers(failed)))))
         counts["agreements"] += len(agreements)
         old = line_store.known_lines(ctx.store, sees.before, group.buckets)
         old = old.filter(pc.is_in(old["agreement_no"], value_set=agreements))
@@ -51,27 +59,46 @@ def compute(ctx: Context, token: int) -> dict[str, Any]:
             counts[name] += value
         findings.extend(assessment.findings)
         findings.extend(opening_findings(old, assessment.lines))
-        unverified = _unverified(group, ctx)
         counts["unverified"] += len(unverified)
         findings.extend(unverified)
         written += line_store.write(ctx.store, ctx.run, "line", fresh)
         written += line_store.write(ctx.store, ctx.run, "shadow", line_store.with_buckets(assessment.shadow, group.facts))
     if done is not None:
         return _compared(ctx, token, done, _different(sees.mine, written))
+    findings += isolate.findings(failures, "计算")
+    result: dict[str, Any] = {**dict(sorted(counts.items())), "findings": len(findings), "everything": sees.everything}
+    if failures:
+        result["failed"] = isolate.numbers(failures)
     with ctx.db.transaction(ctx.centre, token) as conn:
         manifest.add(ctx.db, conn, ctx.run, written)
         register.add_findings(ctx.db, conn, ctx.run, "assess", findings)
-        return context.finish_step(
-            conn, ctx.run, "compute", {**dict(sorted(counts.items())), "findings": len(findings), "everything": sees.everything}
-        )
+        return context.finish_step(conn, ctx.run, "compute", result)
 
 
-def _unverified(group: Group, ctx: Context) -> list[Finding]:
-    """Contracts that arrived or changed tonight, with their agreement or account, and do not agree with it (合同核定)."""
+def _assessed(group: Group, ctx: Context) -> tuple[Assessment, list[Finding], list[Failure]]:
+    """What the loans of a group are entitled to, their contracts that do not agree, and the loans that the program fails at."""
+
+    def work(facts: Facts) -> tuple[Assessment, list[Finding]]:
+        return assess(facts, ctx.policy), _unverified(facts, group, ctx)
+
+    done, failures = isolate.apart(work, group.facts)
+    if len(done) == 1:
+        return *done[0], failures
+    parts = [assessment for assessment, _ in done]
+    whole = Assessment(
+        pa.concat_tables([LINES.empty_table(), *(part.lines for part in parts)]),
+        tuple(finding for part in parts for finding in part.findings),
+        pa.concat_tables([SHADOW.empty_table(), *(part.shadow for part in parts)]),
+    )
+    return whole, [finding for _, unverified in done for finding in unverified], failures
+
+
+def _unverified(facts: Facts, group: Group, ctx: Context) -> list[Finding]:
+    """Contracts of `facts` that arrived or changed tonight, with their agreement or account, and do not agree with it (合同核定)."""
     named = [group.changed[name]["contract_no"].combine_chunks() for name in ("agreement", "contract", "account") if name in group.changed]
     if not named:
         return []
-    checked = verify_contracts(manifest.only_contracts(group.facts, pc.unique(pa.concat_arrays(named))), ctx.policy)
+    checked = verify_contracts(manifest.only_contracts(facts, pc.unique(pa.concat_arrays(named))), ctx.policy)
     return [
         Finding(
             code="CONTRACT-UNVERIFIED",
@@ -118,20 +145,26 @@ def _different(mine: Sequence[Segment], written: Iterable[Segment]) -> int:
 
 def check(ctx: Context, token: int) -> dict[str, Any]:
     """The step `check`: every line of the touched loans is computed a second time, independently. A difference is a finding
-    ``PROOF-DIFFERS`` that names the line, and blocks settlement. Counts: checked, differences."""
+    ``PROOF-DIFFERS`` that names the line, and blocks settlement, in this run and in those that follow, until one checks that loan
+    without any. A loan that the second computation fails at is set aside. Counts: checked, differences."""
     with ctx.db.read() as conn:
         done = context.step_result(conn, ctx.run, "check")
-    if done is not None and not done["differences"]:
+    if done is not None and (ctx.run.closed or not done["differences"]):
         return done
-    sees = touched.scope(ctx)
+    sees = touched.scope(ctx, "compute")
     parts = [Part(ctx.store, ctx.run, ctx.policy, sees, buckets) for buckets in manifest.groups(sees.before)]
-    checked, findings = 0, list[Finding]()
-    for lines, found in helpers.each(check_part, parts):
+    checked, findings, failures = 0, list[Finding](), list[Failure]()
+    for lines, found, failed in helpers.each(check_part, parts):
         checked += lines
         findings += found
+        failures += failed
+    isolate.stop_at_many(failures)
     with ctx.db.transaction(ctx.centre, token) as conn:
         register.add_findings(ctx.db, conn, ctx.run, "proof", findings)
-        result = {"checked": checked, "differences": len(findings)}
+        register.add_findings(ctx.db, conn, ctx.run, "assess", isolate.findings(failures, "独立复算"))
+        result: dict[str, Any] = {"checked": checked, "differences": len(findings)}
+        if failures:
+            result["failed"] = isolate.numbers(failures)
         if done is not None:
             return context.replace_step(conn, ctx.run, "check", result)
         return context.finish_step(conn, ctx.run, "check", result)
@@ -148,12 +181,19 @@ class Part:
     buckets: range
 
 
-def check_part(part: Part) -> tuple[int, list[Finding]]:
-    """How many lines the touched loans of a part have, and where they differ from the second computation."""
-    checked, findings = 0, list[Finding]()
+def check_part(part: Part) -> tuple[int, list[Finding], list[Failure]]:
+    """How many lines the touched loans of a part have, where they differ from the second computation, and which loans that fails at."""
+    checked, findings, failures = 0, list[Finding](), list[Failure]()
     for group in touched.groups(part, part.sees, among=[part.buckets]):
         lines = line_store.known_lines(part.store, part.sees.known, group.buckets)
-        lines = lines.filter(pc.is_in(lines["agreement_no"], value_set=group.facts["agreement"]["agreement_no"].combine_chunks()))
-        checked += lines.num_rows
-        findings += second.compare(group.facts, lines, part.policy)
-    return checked, findings
+
+        def work(facts: Facts, lines: pa.Table = lines) -> tuple[int, list[Finding]]:
+            mine = lines.filter(pc.is_in(lines["agreement_no"], value_set=facts["agreement"]["agreement_no"].combine_chunks()))
+            return mine.num_rows, second.compare(facts, mine, part.policy)
+
+        done, failed = isolate.apart(work, group.facts)
+        checked += sum(count for count, _ in done)
+        findings += [finding for _, found in done for finding in found]
+        failures += failed
+        isolate.stop_at_many(failures)
+    return checked, findings, failures

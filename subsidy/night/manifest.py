@@ -27,9 +27,10 @@ TRANSACTION_WEIGHS = 3
 
 def segments(conn: Connection, centre: str, through: date, run_no: int | None = None, through_run: int | None = None) -> list[Segment]:
     """Segments of `centre` known on or before `through`, in the order they were written; only those of `run_no`, or of runs up to
-    `through_run`, when given."""
-    t = tables.segment
-    query = sa.select(t).where(t.c.centre == centre, t.c.known_on <= through).order_by(t.c.segment_no)
+    `through_run`, when given. What a failed run wrote counts for nobody."""
+    t, r = tables.segment, tables.run
+    failed = sa.select(r.c.run_no).where(r.c.centre == centre, r.c.state == "failed")
+    query = sa.select(t).where(t.c.centre == centre, t.c.known_on <= through, t.c.run_no.not_in(failed)).order_by(t.c.segment_no)
     if run_no is not None:
         query = query.where(t.c.run_no == run_no)
     if through_run is not None:

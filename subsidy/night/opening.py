@@ -98,12 +98,17 @@ def night_of(conn: Connection, centre: str, business_date: date) -> Run | None:
     return None if row is None else context.run_of(row)
 
 
-def unfinished_recompute(conn: Connection, centre: str) -> Run | None:
-    """The recompute of a centre that was opened and not closed; None when there is none."""
+def unfinished(conn: Connection, centre: str) -> Any:
+    """The night or recompute of a centre that was opened and not ended, as a mapping; None when there is none."""
     t = tables.run
-    query = sa.select(t).where(t.c.centre == centre, t.c.mode == "recompute", t.c.state == "running")
-    row = conn.execute(query).mappings().one_or_none()
-    return None if row is None else context.run_of(row)
+    query = sa.select(t).where(t.c.centre == centre, t.c.state == "running", t.c.mode.in_(("night", "recompute")))
+    return conn.execute(query).mappings().first()
+
+
+def unfinished_recompute(conn: Connection, centre: str) -> Run | None:
+    """The recompute of a centre that was opened and not ended; None when there is none."""
+    row = unfinished(conn, centre)
+    return None if row is None or row["mode"] != "recompute" else context.run_of(row)
 
 
 def open_date(conn: Connection, centre: str) -> date | None:
@@ -121,16 +126,11 @@ def _move_forward(conn: Connection, centre: str, business_date: date, mode: str)
             "没有改动任何数据；已记账的内容不会写到过去的日期。",
             f"如需补充当时的文件，放入收件目录，由 {reached} 之后的夜间处理接收；如需查看差异，用“预演”。",
         )
-    t = tables.run
-    waiting = conn.execute(
-        sa.select(t.c.business_date, t.c.started_by, t.c.started_at).where(
-            t.c.centre == centre, t.c.state == "running", t.c.mode.in_(("night", "recompute"))
-        )
-    ).first()
+    waiting = unfinished(conn, centre)
     if waiting is not None:
         raise BusyError(
             "NIGHT-OPEN",
-            f"{centre} {waiting[0]} 的处理还没有完成（{waiting[1]} 于 {waiting[2]} 开始）。",
+            f"{centre} {waiting['business_date']} 的处理还没有完成（{waiting['started_by']} 于 {waiting['started_at']} 开始）。",
             "没有改动任何数据。",
             "先把那一天的流程运行完成（可直接重跑），再开始这一天。",
         )
@@ -156,6 +156,15 @@ def _refuse_unknown_dates(policy: CentrePolicy, business_date: date) -> None:
     days.is_working(business_date)
     days.is_working(business_date + timedelta(days=1))
     settlements_due(policy, days, policy.go_live, business_date)
+
+
+def give_up(ctx: Context, token: int) -> None:
+    """Mark a run that posted nothing as failed: what it wrote counts for nobody, and no other run waits for it."""
+    t = tables.run
+    with ctx.db.transaction(ctx.centre, token) as conn:
+        conn.execute(
+            sa.update(t).where(t.c.centre == ctx.centre, t.c.run_no == ctx.run.run_no).values(state="failed", closed_at=clock.stamp())
+        )
 
 
 def close_run(ctx: Context, token: int) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from subsidy.entitlement.engine import assess
 from subsidy.facts.schema import Facts
 from subsidy.ledger import postings
 from subsidy.ledger.postings import RunRef
-from subsidy.night import causes, context, line_store, manifest, register, touched
+from subsidy.night import causes, context, isolate, line_store, manifest, register, touched
 from subsidy.night.context import Context
+from subsidy.night.isolate import Failure
 from subsidy.night.touched import Group, Scope
 
 #: The column that leads from a fact row to its loan, and the table that holds those of the loans; the first that a row has counts.
@@ -37,7 +38,7 @@ def post(ctx: Context, token: int) -> dict[str, Any]:
         done = context.step_result(conn, ctx.run, "post")
     if done is not None:
         return done
-    sees = touched.scope(ctx)
+    sees = touched.scope(ctx, "compute", "check")
     with ctx.db.transaction(ctx.centre, token) as conn:
         result = postings.post(conn, run_ref(ctx), ctx.policy.scheme, chart(ctx), parts(ctx, conn, sees))
         register.add_findings(ctx.db, conn, ctx.run, "post", result.findings)
@@ -101,14 +102,18 @@ def _of_loans(changed: dict[str, pa.Table], facts: Facts) -> dict[str, pa.Table]
     return kept
 
 
-def differences(ctx: Context, sees: Scope) -> pa.Table:
+def differences(ctx: Context, sees: Scope) -> tuple[pa.Table, list[Failure]]:
     """Schema of `postings.preview`: what assessing everything that the run sees, with its policy, would change in the ledger; nothing is
-    written."""
+    written. Also the loans that the program fails at: they are left out."""
     sees = replace(sees, everything=True)
-    found = []
+    found: list[pa.Table] = []
+    failures: list[Failure] = []
     with ctx.db.read() as conn:
         for group in touched.groups(ctx, sees):
-            lines = assess(group.facts, ctx.policy).lines
-            agreements = group.facts["agreement"]["agreement_no"].combine_chunks()
-            found.append(postings.preview(conn, ctx.centre, ctx.policy.scheme, lines, agreements, group.facts["opening"]))
-    return pa.concat_tables(found) if found else pa.table({})
+            done, failed = isolate.apart(lambda facts: (facts, assess(facts, ctx.policy).lines), group.facts)
+            failures += failed
+            isolate.stop_at_many(failures)
+            for facts, lines in done:
+                agreements = facts["agreement"]["agreement_no"].combine_chunks()
+                found.append(postings.preview(conn, ctx.centre, ctx.policy.scheme, lines, agreements, facts["opening"]))
+    return pa.concat_tables(found) if found else pa.table({}), failures

@@ -33,12 +33,16 @@ def said(name: str, result: dict[str, Any] | None) -> str | None:
     if result is None:
         return None
     parts = [f"{word} {result[key]:,}" for key, word in _WORDS.items() if isinstance(result.get(key), int)]
+    if result.get("failed"):
+        parts.append(f"程序出错而隔离 {len(result['failed'])} 份协议")
     if result.get("missing"):
         parts.append(f"缺 {len(result['missing'])} 个文件")
     if result.get("waiting"):
         parts.append(f"未到齐 {len(result['waiting'])} 个文件")
     if result.get("periods"):
         parts.append("期间 " + "、".join(str(x) for x in result["periods"]))
+    if result.get("blocked"):
+        parts.append(f"{'、'.join(result['blocked']['periods'])} 期没有生成批次：{stopped(result['blocked'])}")
     for settled in result.get("settlements", []):
         if settled["state"] == "empty":
             parts.append(f"{settled['period']} 期：无应付")
@@ -47,14 +51,20 @@ def said(name: str, result: dict[str, Any] | None) -> str | None:
     return "　".join(parts) or "完成"
 
 
+def stopped(blocked: dict[str, Any]) -> str:
+    """Why a settlement was not built."""
+    return f"复算不一致 {blocked['differences']:,} 行，核验不通过 {blocked['broken']:,} 项"
+
+
 def change(business_date: date, result: dict[str, Any]) -> str:
     """What a preview found, in one paragraph: how many lines and loans, how much, why."""
+    left_out = f"另有 {len(result['failed'])} 份协议使程序出错，不在其内。" if result.get("failed") else ""
     if not result["lines"]:
-        return f"预演 {business_date}：按今天的数据与规则重算，没有任何金额会改变。什么都没有写入。"
+        return f"预演 {business_date}：按今天的数据与规则重算，没有任何金额会改变。{left_out}什么都没有写入。"
     causes = "；".join(f"{cause} {_yuan(fen)} 元" for cause, fen in result["causes"].items())
     return (
         f"预演 {business_date}：{result['loans']:,} 笔贷款的 {result['lines']:,} 行明细会改变，净变动 {_yuan(result['amount_fen'])} 元"
-        f"（增 {_yuan(result.get('raised_fen', 0))}，减 {_yuan(result.get('lowered_fen', 0))}）。原因：{causes}。什么都没有写入。"
+        f"（增 {_yuan(result.get('raised_fen', 0))}，减 {_yuan(result.get('lowered_fen', 0))}）。原因：{causes}。{left_out}什么都没有写入。"
     )
 
 

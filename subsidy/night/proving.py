@@ -11,13 +11,19 @@ from subsidy.night.context import Context
 
 
 def verify(ctx: Context, token: int) -> dict[str, Any]:
-    """The step `verify`. A broken invariant is a finding and blocks settlement. Counts: broken."""
+    """The step `verify`. A broken invariant is a finding and blocks settlement, in this run and in those that follow: as long as the run
+    before left one broken, everything is proved. Counts: broken."""
     with ctx.db.read() as conn:
         done = context.step_result(conn, ctx.run, "verify")
-    if done is not None and not done["broken"]:
+        before = register.previous_night(conn, ctx.run)
+        left = None if before is None else context.step_result(conn, context.run_of(before), "verify")
+    if done is not None and (ctx.run.closed or not done["broken"]):
         return done
-    found = proofs.verify(ctx.db, ctx.centre, run_no=ctx.run.run_no)
-    found += proofs.verify_audit(ctx.db, proofs.ROLLING_ACTS, ctx.run.business_date.toordinal())
+    if left is not None and left["broken"]:
+        found = proofs.verify(ctx.db, ctx.centre) + proofs.verify_audit(ctx.db)
+    else:
+        found = proofs.verify(ctx.db, ctx.centre, run_no=ctx.run.run_no)
+        found += proofs.verify_audit(ctx.db, proofs.ROLLING_ACTS, ctx.run.business_date.toordinal())
     result = {"broken": len(found)}
     with ctx.db.transaction(ctx.centre, token) as conn:
         register.add_findings(ctx.db, conn, ctx.run, "verify", found)

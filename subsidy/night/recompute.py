@@ -20,7 +20,7 @@ from subsidy.facts.store import Store
 from subsidy.ledger import audit, postings, tables
 from subsidy.ledger.database import open_database
 from subsidy.money import format_yuan
-from subsidy.night import causes, clock, compute, context, opening, posting, proving, register, touched, upgrade
+from subsidy.night import causes, clock, compute, context, isolate, opening, posting, proving, register, touched, upgrade
 from subsidy.night.context import Context, Run
 from subsidy.policy import load_centre
 from subsidy.settings import Settings
@@ -33,9 +33,11 @@ def preview(settings: Settings, centre: str, business_date: date) -> dict[str, A
     """What a recompute on `business_date` would change. Writes nothing.
 
     Returns lines, loans, amount_fen, raised_fen, lowered_fen, `causes` (cause -> fen), `listed` (the first lines: agreement_no,
-    serial_no, old_fen, new_fen, cause) and `content_hash`, which an approval names."""
+    serial_no, old_fen, new_fen, cause) and `content_hash`, which an approval names; `failed`: agreements that the program
+    fails at, which stay as they are."""
     ctx = _today(settings, centre, business_date)
-    return summary(posting.differences(ctx, touched.scope(ctx)), _why(ctx))
+    changes, failures = posting.differences(ctx, touched.scope(ctx))
+    return summary(changes, _why(ctx)) | {"failed": isolate.numbers(failures)}
 
 
 #: Cause of a line that is payable for the first time.
@@ -119,7 +121,7 @@ def recompute(
         return _carry_out(settings, begun)
     today = _today(settings, centre, business_date)
     sees = touched.scope(today)
-    shown = summary(posting.differences(today, sees), _why(today))
+    shown = summary(posting.differences(today, sees)[0], _why(today))
     if shown["lines"] == 0:
         return {"posted": 0, "amount_fen": 0, "changed": False}
     if not reason.strip():
@@ -148,19 +150,28 @@ def recompute(
     return _carry_out(settings, run)
 
 
+def _prove(ctx: Context, token: int) -> None:
+    compute.compute(upgrade.pinned(ctx, token), token)
+    checked = compute.check(ctx, token)
+    if checked["differences"]:
+        raise TerminalError(
+            "RECOMPUTE-PROOF",
+            f"重算结果有 {checked['differences']} 行与独立复算不一致。",
+            "本次重算作废，没有记账；夜间处理照常。",
+            f"在 {ctx.run.business_date} 的“当夜”页面看异常清单，交系统维护人员查明；改正后重新预演、重算。",
+        )
+
+
 def _carry_out(settings: Settings, run: Run) -> dict[str, Any]:
-    """The steps of an opened recompute; those that are done are not done again."""
+    """The steps of an opened recompute; those that are done are not done again. One that cannot be proved is given up: no night waits for
+    what may never be posted."""
     ctx = context.load(settings, run.centre, run.run_no)
     with context.working(ctx.db, run.centre, f"重算 {run.business_date}") as token:
-        compute.compute(upgrade.pinned(ctx, token), token)
-        checked = compute.check(ctx, token)
-        if checked["differences"]:
-            raise TerminalError(
-                "RECOMPUTE-PROOF",
-                f"重算结果有 {checked['differences']} 行与独立复算不一致。",
-                "没有记账。",
-                "查看异常清单；查明后重新触发。",
-            )
+        try:
+            _prove(ctx, token)
+        except TerminalError:
+            opening.give_up(ctx, token)
+            raise
         posted = posting.post(ctx, token)
         proving.verify(ctx, token)
         opening.close_run(ctx, token)

@@ -13,6 +13,9 @@ from subsidy.ledger import tables
 from subsidy.ledger.database import Database
 from subsidy.night.context import Run
 
+#: Findings that keep an agreement in the runs to come.
+_OPEN = ("PROOF-DIFFERS", "LOAN-FAILED")
+
 
 def previous_night(conn: Connection, run: Run) -> Any:
     """The last closed run of the centre before `run`, as a mapping; None for the first."""
@@ -24,6 +27,13 @@ def last_closed(conn: Connection, centre: str, *among: sa.ColumnElement[bool]) -
     t = tables.run
     query = sa.select(t).where(t.c.centre == centre, t.c.state == "closed", t.c.mode.in_(("night", "recompute")), *among)
     return conn.execute(query.order_by(t.c.run_no.desc()).limit(1)).mappings().one_or_none()
+
+
+def doubted(conn: Connection, centre: str, run_no: int) -> frozenset[str]:
+    """Agreements with a line that a run could not prove, or that it set aside: the next run works on them again, whatever arrives."""
+    t = tables.finding
+    query = sa.select(t.c.agreement_no).distinct().where(t.c.centre == centre, t.c.run_no == run_no, t.c.code.in_(_OPEN))
+    return frozenset(conn.execute(query).scalars())
 
 
 def policy_changed(conn: Connection, run: Run) -> bool:

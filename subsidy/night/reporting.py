@@ -15,13 +15,14 @@ from sqlalchemy.engine import Connection
 
 from subsidy.clearing import figures, vouchers
 from subsidy.clearing.overall import CLEARING, Clearing
-from subsidy.entitlement.explain import Explanation, explain_agreement
+from subsidy.entitlement.explain import Explanation, explain_agreement, facts_of
 from subsidy.errors import TerminalError
+from subsidy.facts.schema import Facts
 from subsidy.facts.store import Segment
 from subsidy.ledger import tables
 from subsidy.ledger.database import Database, open_database
 from subsidy.money import format_yuan
-from subsidy.night import claims, context, line_store, manifest, moved
+from subsidy.night import claims, context, isolate, line_store, manifest, moved
 from subsidy.night.context import Context, Run
 from subsidy.night.moved import Mark
 from subsidy.night.visible import show
@@ -249,7 +250,12 @@ def _derivations(
         for agreement_no in facts["agreement"]["agreement_no"].to_pylist():
             if agreement_no not in wanted:
                 continue
-            for explanation in explain_agreement(facts, ctx.policy, agreement_no):
+
+            def derive(known: Facts, number: str = agreement_no) -> tuple[Explanation, ...]:
+                return explain_agreement(known, ctx.policy, number)
+
+            done, _ = isolate.apart(derive, facts_of(facts, agreement_no))
+            for explanation in (explanation for explained in done for explanation in explained):
                 key = (explanation.agreement_no, explanation.account_no, explanation.serial_no)
                 if key in stored:
                     found[key] = _steps(explanation, stored[key], names)

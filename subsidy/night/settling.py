@@ -19,10 +19,10 @@ from subsidy.clearing import approval, payees, profiles, vouchers
 from subsidy.clearing import publish as publishing
 from subsidy.clearing import settle as building
 from subsidy.clearing.gather import PAYEES
-from subsidy.errors import TerminalError
+from subsidy.errors import Finding, TerminalError
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
-from subsidy.night import clock, context, line_store, manifest, register
+from subsidy.night import clock, context, line_store, manifest, register, touched
 from subsidy.night.context import Context
 from subsidy.policy import working_days_of
 from subsidy.settings import Settings
@@ -31,27 +31,29 @@ from subsidy.settings import Settings
 def settle(ctx: Context, token: int) -> dict[str, Any]:
     """The step `settle`: write the vouchers of what was booked, and build every settlement whose night has come and that was not built yet.
 
-    Nothing is built while a line differs from its second computation or an invariant is broken (TerminalError ``SETTLE-BLOCKED``)."""
+    Nothing is built while a line differs from its second computation or an invariant is broken: the night goes on, a finding
+    ``SETTLE-BLOCKED`` and `blocked` in the result (periods, and how many differences and broken invariants) say so, and the first night
+    that has proved everything builds it."""
     with ctx.db.read() as conn:
         done = context.step_result(conn, ctx.run, "settle")
         checked = context.step_result(conn, ctx.run, "check") or {}
         verified = context.step_result(conn, ctx.run, "verify") or {}
-    if done is not None:
+        stopped = touched.failed(conn, ctx.run, "compute", "check")
+    if done is not None and (ctx.run.closed or not done.get("blocked")):
         return done
+    finish = context.finish_step if done is None else context.replace_step
     due = due_settlements(ctx)
-    if due and (checked.get("differences") or verified.get("broken")):
-        raise TerminalError(
-            "SETTLE-BLOCKED",
-            f"{ctx.policy.short_name} {due[0].period} 期不能生成清算批次：独立复算不一致 {checked.get('differences', 0)} 行，"
-            f"账簿核验不通过 {verified.get('broken', 0)} 项。",
-            "没有生成批次，没有付款；已记账的内容保留。",
-            "在看板打开本日的异常清单，逐项查明；改正后重跑本日。",
-        )
     outbound = profiles.load(ctx.rules, ctx.centre)
     if not verified.get("broken"):
         vouchers.write_new(
             ctx.db, token, ctx.settings, ctx.policy, business_date=ctx.run.business_date, run_no=ctx.run.run_no, outbound=outbound
         )
+    if due and (checked.get("differences") or verified.get("broken")):
+        blocked = {"periods": [d.period for d in due], "differences": checked.get("differences", 0), "broken": verified.get("broken", 0)}
+        told = _blocked(ctx.policy.short_name, blocked).message
+        with ctx.db.transaction(ctx.centre, token) as conn:
+            register.add_findings(ctx.db, conn, ctx.run, "settle", [Finding(told.code, "error", told.what, told.todo)])
+            return finish(conn, ctx.run, "settle", {"settlements": [], "blocked": blocked})
     parties, held_by = _inputs(ctx, due)
     built = []
     with ctx.db.transaction(ctx.centre, token) as conn:
@@ -64,11 +66,31 @@ def settle(ctx: Context, token: int) -> dict[str, Any]:
                 payees=parties,
                 outbound=outbound,
                 held=held,
+                stopped=stopped,
                 unusual=("POLICY-CHANGED",) if _policy_changed(conn, ctx) else (),
             )
             register.add_findings(ctx.db, conn, ctx.run, "clearing", result.findings)
             built.append(result.counts())
-        return context.finish_step(conn, ctx.run, "settle", {"settlements": built})
+        return finish(conn, ctx.run, "settle", {"settlements": built})
+
+
+def _blocked(short_name: str, blocked: dict[str, Any]) -> TerminalError:
+    return TerminalError(
+        "SETTLE-BLOCKED",
+        f"{short_name} {'、'.join(blocked['periods'])} 期没有生成清算批次：独立复算不一致 {blocked['differences']} 行，"
+        f"账簿核验不通过 {blocked['broken']} 项。",
+        "没有付款；当日照常关闭，以后各夜照常处理；已记账的内容保留。",
+        "在看板打开当夜的异常清单，交系统维护人员逐项查明、改正；明细的金额要改的，预演后重算。查清后的第一夜自动生成批次。",
+    )
+
+
+def refuse_blocked(settings: Settings, centre: str, run_no: int) -> None:
+    """TerminalError ``SETTLE-BLOCKED`` when the step `settle` of a run ended blocked, as long as no later night built what was due."""
+    ctx = context.load(settings, centre, run_no)
+    with ctx.db.read() as conn:
+        blocked = (context.step_result(conn, ctx.run, "settle") or {}).get("blocked")
+    if blocked and due_settlements(ctx):
+        raise _blocked(ctx.policy.short_name, blocked)
 
 
 def _policy_changed(conn: Connection, ctx: Context) -> bool:

@@ -1,4 +1,5 @@
-"""Which loans a run works on: those that something touched since the run before, bucket group by bucket group."""
+"""Which loans a run works on: those that something touched since the run before, and those that it could not prove, bucket group by bucket
+group."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from sqlalchemy.engine import Connection
 
 from subsidy.facts.schema import TABLES, Facts
 from subsidy.facts.store import Segment, Store
@@ -54,13 +56,16 @@ class Group:
 class Scope:
     """What a run sees. `known`: all segments through its business date; `mine`: those it wrote itself; `everything`: every
     agreement is assessed (policy changed, or a recompute); `claimed`: agreements that it holds for a claim of another; `moved`: those of
-    which the run before thought otherwise."""
+    which the run before thought otherwise; `doubted`: those that the run before could not prove; `failed`: those that this run
+    set aside (`isolate`)."""
 
     known: Sequence[Segment]
     mine: Sequence[Segment]
     everything: bool
     claimed: frozenset[str]
     moved: frozenset[str]
+    doubted: frozenset[str]
+    failed: frozenset[str]
 
     @property
     def facts_mine(self) -> list[Segment]:
@@ -73,8 +78,13 @@ class Scope:
         return [s for s in self.known if s.path not in own]
 
 
-def scope(ctx: Context) -> Scope:
-    """What the run sees, by the manifest and the claims that it pinned."""
+def failed(conn: Connection, run: Run, *steps: str) -> frozenset[str]:
+    """Agreements that some steps of a run set aside."""
+    return frozenset(number for step in steps for number in (context.step_result(conn, run, step) or {}).get("failed", ()))
+
+
+def scope(ctx: Context, *after: str) -> Scope:
+    """What the run sees, by the manifest and the claims that it pinned, without what the steps `after` set aside."""
     with ctx.db.read() as conn:
         through = ctx.run.business_date
         known = manifest.segments(conn, ctx.centre, through, through_run=ctx.run.run_no)
@@ -82,8 +92,10 @@ def scope(ctx: Context) -> Scope:
         before = register.previous_night(conn, ctx.run)
         claimed = claims.seen(conn, ctx.run)
         earlier = frozenset() if before is None else claims.seen(conn, context.run_of(before))
+        doubted = frozenset() if before is None else register.doubted(conn, ctx.centre, int(before["run_no"]))
+        set_aside = failed(conn, ctx.run, *after)
         everything = ctx.run.mode == "recompute" or register.policy_changed(conn, ctx.run)
-    return Scope(known, mine, everything, claimed, claimed ^ earlier)
+    return Scope(known, mine, everything, claimed, claimed ^ earlier, doubted, set_aside)
 
 
 def groups(
@@ -98,8 +110,10 @@ def groups(
     for number, buckets in enumerate(manifest.groups(sees.before) if among is None else among):
         facts = manifest.facts_of(ctx.store, sees.before, ctx.run.business_date, buckets, sees.claimed, names=facts_of or names)
         changed = changed_facts(ctx, [s for s in sees.facts_mine if s.table_name in names], buckets)
+        if sees.failed:
+            facts = manifest.only_contracts(facts, _without(facts, sees.failed))
         if not sees.everything:
-            facts = manifest.only_contracts(facts, _contracts(facts, changed, sees.moved))
+            facts = manifest.only_contracts(facts, _contracts(facts, changed, sees.moved | sees.doubted))
         if facts["agreement"].num_rows:
             yield Group(number, buckets, facts, changed)
 
@@ -114,10 +128,18 @@ def changed_facts(ctx: Reads, mine: Sequence[Segment], buckets: range, whole: bo
     return found
 
 
-def _contracts(facts: Facts, changed: dict[str, pa.Table], moved: frozenset[str]) -> pa.Array:
+def _without(facts: Facts, failed: frozenset[str]) -> pa.Array:
+    """The contracts of all agreements but those that share one with an agreement that was set aside."""
+    agreement = facts["agreement"]
+    bad = agreement.filter(pc.is_in(agreement["agreement_no"], value_set=pa.array(sorted(failed), pa.string())))["contract_no"]
+    contracts = pc.unique(agreement["contract_no"].combine_chunks())
+    return contracts.filter(pc.invert(pc.is_in(contracts, value_set=bad.combine_chunks())))
+
+
+def _contracts(facts: Facts, changed: dict[str, pa.Table], named: frozenset[str]) -> pa.Array:
     by_agreement = facts["agreement"].select(["agreement_no", "contract_no"])
     by_account = facts["account"].select(["account_no", "contract_no"])
-    found = [by_agreement.filter(pc.is_in(by_agreement["agreement_no"], value_set=pa.array(sorted(moved), pa.string())))["contract_no"]]
+    found = [by_agreement.filter(pc.is_in(by_agreement["agreement_no"], value_set=pa.array(sorted(named), pa.string())))["contract_no"]]
     for name, rows in changed.items():
         column = LEADS_TO[name]
         if column == "contract_no":

@@ -12,7 +12,7 @@ from subsidy.errors import TerminalError
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
 from subsidy.money import format_yuan
-from subsidy.night import context, posting, register, touched
+from subsidy.night import context, opening, posting, register, touched
 from subsidy.night.context import Context, Run
 from subsidy.settings import Settings
 
@@ -22,6 +22,9 @@ def refuse_unapproved(settings: Settings, centre: str) -> None:
     the program of that run did. TerminalError ``NIGHT-UPGRADE`` says how many lines and how much.
 
     Looked at only when the engine's version differs from that run's, so it costs other nights nothing; then it assesses every loan once."""
+    with open_database(settings).read() as conn:
+        if opening.unfinished(conn, centre) is not None:
+            return  # that run must be finished first, and has posted what the last closed one did not know
     told = _told(settings, centre)
     if told:
         before, what = told
@@ -42,12 +45,19 @@ def pinned(ctx: Context, token: int) -> Context:
     with ctx.db.read() as conn:
         if context.step_result(conn, ctx.run, "compute") is not None:
             return ctx
-    told = _told(ctx.settings, ctx.centre) if ctx.run.mode == "night" else None
-    if told or ctx.run.mode != "night":
+    if ctx.run.mode == "recompute":
         raise TerminalError(
             "RUN-ENGINE",
-            f"{ctx.run.business_date} 的{'处理' if told else '重算'}由计算引擎 {ctx.run.engine_version} 打开，"
-            f"现在的程序是 {ENGINE_VERSION}：{told[1] if told else '批准的是原程序的结果'}。",
+            f"{ctx.run.business_date} 的重算由计算引擎 {ctx.run.engine_version} 打开，现在的程序是 {ENGINE_VERSION}："
+            "批准的是原程序的结果。",
+            "本次重算作废，没有记账；夜间处理照常。",
+            "用现在的程序重新预演、重算，由另一人批准。",
+        )
+    told = _told(ctx.settings, ctx.centre)
+    if told:
+        raise TerminalError(
+            "RUN-ENGINE",
+            f"{ctx.run.business_date} 的处理由计算引擎 {ctx.run.engine_version} 打开，现在的程序是 {ENGINE_VERSION}：{told[1]}。",
             "没有计算，没有记账；已接收的文件都已保存。",
             "换回打开这一批次的程序版本，把它运行完成；之后再升级。",
         )
@@ -65,7 +75,7 @@ def _told(settings: Settings, centre: str) -> tuple[Run, str] | None:
     if before is None or before["engine_version"] == ENGINE_VERSION:
         return None
     then = context.load(settings, centre, int(before["run_no"]))
-    moved = posting.differences(then, touched.scope(then))
+    moved, _ = posting.differences(then, touched.scope(then))
     if moved.num_rows == 0:
         return None
     raised = pc.sum(pc.max_element_wise(moved["delta_fen"], 0)).as_py()

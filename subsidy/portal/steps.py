@@ -79,17 +79,19 @@ class Step(BaseOperator):  # type: ignore[misc]
 
 
 class CloseNight(BaseBranchOperator):  # type: ignore[misc]
-    """Closes the night and says what follows: a period in which nothing is due is announced as complete, a settlement is put to people."""
+    """Closes the night and says what follows: a period in which nothing is due is announced as complete, a settlement is put to people,
+    and a settlement that could not be built makes a task fail: the night is over, and nobody overlooks it."""
 
     operator_extra_links = (NightLink(), PeriodLink())
 
-    def __init__(self, *, centre: str, opened_by: str, settled_by: str, announce: str, ask: str, **kwargs: Any) -> None:
+    def __init__(self, *, centre: str, opened_by: str, settled_by: str, announce: str, ask: str, blocked: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.centre = centre
         self.opened_by = opened_by
         self.settled_by = settled_by
         self.announce = announce
         self.ask = ask
+        self.blocked = blocked
         self.business_date = ""
 
     @telling
@@ -104,10 +106,32 @@ class CloseNight(BaseBranchOperator):  # type: ignore[misc]
         empty = [str(settlement["period"]) for settlement in settled.get("settlements", []) if settlement["state"] == "empty"]
         waiting = api.pending_settlement(settings, self.centre)
         context["ti"].xcom_push(key="periods", value=empty)
-        follows = "有清算批次等待审批。" if waiting else "没有等待审批的批次。"
+        blocked = settled.get("blocked")
+        follows = ("应生成的清算批次没有生成。" if blocked else "") + ("有清算批次等待审批。" if waiting else "没有等待审批的批次。")
         say(self, context, f"业务日 {self.business_date} 已关闭。{follows}")
         context["ti"].xcom_push(key="waiting", value=None if waiting is None else [waiting["period"], waiting["content_hash"][:12]])
-        return ([self.announce] if empty else []) + ([self.ask] if waiting else [])
+        return ([self.announce] if empty else []) + ([self.ask] if waiting else []) + ([self.blocked] if blocked else [])
+
+
+class SettlementBlocked(BaseOperator):  # type: ignore[misc]
+    """Fails with the reason why a night could not build what was due; cleared, it succeeds once a later night has built it."""
+
+    operator_extra_links = (NightLink(), PeriodLink())
+
+    def __init__(self, *, centre: str, opened_by: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.centre = centre
+        self.opened_by = opened_by
+        self.business_date = ""
+
+    @telling
+    def execute(self, context: Any) -> None:
+        from subsidy.night import api
+
+        opened = context["ti"].xcom_pull(task_ids=self.opened_by, key="night")
+        self.business_date = str(opened["business_date"])
+        api.refuse_blocked(load_settings(), self.centre, int(opened["run_no"]))
+        say(self, context, "应生成的清算批次已由后来的夜间处理生成。")
 
 
 class AnnouncePeriod(BaseOperator):  # type: ignore[misc]

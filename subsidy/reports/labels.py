@@ -62,6 +62,7 @@ def safe_of(stage: str, severity: str, line_no: int) -> str:
         "assess": "这笔贷款的有关各行不付款；其他贷款照常。",
         "proof": "本中心不生成清算批次，没有付款。",
         "verify": "本中心不生成清算批次，没有付款。",
+        "settle": "没有付款；已记账的内容保留。",
         "post": "有关各行没有自动记账；其他照常。",
         "clearing": "有关各笔没有发送；其他照常。",
     }.get(stage, "没有付款。")

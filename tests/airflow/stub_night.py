@@ -68,6 +68,10 @@ take_in, compute, check, post, verify, settle, report, close_night = map(
 )
 
 
+def refuse_blocked(settings: Settings, centre: str, run_no: int) -> None:
+    raise AssertionError("no stub night is blocked")
+
+
 def pending_settlement(settings: Settings, centre: str, period: str | None = None) -> dict[str, Any] | None:
     with state(settings, centre) as value:
         found = value["settlement"]

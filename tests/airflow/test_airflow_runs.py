@@ -67,7 +67,7 @@ def test_a_night_takes_its_steps_in_order_and_says_so_in_chinese(server: Any, ru
     tasks = tasks_of(server, runs["night"])
     assert tasks["take_in"]["task_display_name"] == "接收文件"
     skipped = {name for name, task in tasks.items() if task["state"] == "skipped"}
-    assert skipped == {"ask_approval", "period_complete", "preview", "request_recompute"}
+    assert skipped == {"ask_approval", "period_complete", "settlement_blocked", "preview", "request_recompute"}
     links = server.client(who).get(f"/api/v2/dags/{dag}/dagRuns/{run_id}/taskInstances/take_in/links")["extra_links"]
     assert links["隔离行"] == "/subsidy/centres/hangzhou/quarantine?night=2026-01-05"
 

@@ -28,6 +28,7 @@ def run(
     recovery: Literal["net", "collect"] = "net",
     minimum_fen: int = 1,
     extra: dict[str, Any] | None = None,
+    stopped: Sequence[str] = (),
 ) -> Gathering:
     """Lines are (agreement, serial, due fen); an agreement's payee is an account of its own unless given."""
     rows = [
@@ -45,9 +46,9 @@ def run(
         ],
         schema=PAYEES,
     )  # fmt: skip
-    return gather(
-        pa.Table.from_pylist(rows, schema=DUE), table, recovery=recovery, minimum_fen=minimum_fen, layout=LAYOUT, collect_layout=COLLECT
-    )
+    dues = pa.Table.from_pylist(rows, schema=DUE)
+    layouts = {"layout": LAYOUT, "collect_layout": COLLECT}
+    return gather(dues, table, recovery=recovery, minimum_fen=minimum_fen, stopped=stopped, **layouts)
 
 
 def payments(table: pa.Table) -> list[tuple[str, int]]:
@@ -130,6 +131,17 @@ def test_agreement_without_payee_is_carried() -> None:
     found = run([("X1", "S1", 10), ("X1", "S2", -3)], {"X1": None})  # type: ignore[dict-item]
     assert found.carried_fen == {"PAYEE-UNKNOWN": 10}
     assert (found.out.num_rows, found.receivable_fen, found.findings[0].code) == (0, 3, "PAYEE-UNKNOWN")
+
+
+@pytest.mark.parametrize("recovery", ["net", "collect"])
+def test_no_money_moves_for_an_agreement_that_was_stopped(recovery: Literal["net", "collect"]) -> None:
+    """Its dues do not help the payee they share over the minimum, nor are they netted or collected."""
+    bank, lines = ("33", "某银行", OWN), [("X1", "S1", 10), ("X1", "S2", -3), ("X2", "S1", 7)]
+    found = run(lines, {"X1": bank, "X2": bank}, recovery, stopped=["X1"])
+    assert (payments(found.out), found.carried_fen, found.netted_fen) == ([("33", 7)], {"LOAN-FAILED": 10}, 0)
+    assert (found.collect.num_rows, found.receivable_fen, found.findings) == (0, 3, ())
+    assert run(lines, {"X1": bank, "X2": bank}, recovery, 8, stopped=["X1"]).carried_fen == {"LOAN-FAILED": 10, "MINIMUM": 7}
+    assert run([("X1", "S1", 10)], {"X1": None}, recovery, stopped=["X1"]).carried_fen == {"LOAN-FAILED": 10}  # type: ignore[dict-item]
 
 
 def test_payer_that_no_file_can_hold_stays_receivable() -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from fixtures import bank, story
+from subsidy.entitlement.engine import assess
+from subsidy.entitlement.lines import Assessment
+from subsidy.facts.schema import Facts
 from subsidy.ledger import tables
-from subsidy.ledger.database import open_database
+from subsidy.ledger.database import Database, open_database
 from subsidy.night import api
+from subsidy.policy import CentrePolicy
 from subsidy.settings import Settings
 
 PEOPLE = ("审批甲", "审批乙")
@@ -97,3 +103,27 @@ def claimed_elsewhere(settings: Settings, centre: str, agreement_no: str, day: d
         mine = sa.select(c).where(c.c.centre == centre, c.c.agreement_no == agreement_no, c.c.kind == "contract").limit(1)
         row = dict(conn.execute(mine).mappings().one())
         conn.execute(sa.insert(c).values({**row, "centre": "elsewhere", "agreement_no": "E1", "known_on": day}))
+
+
+def a_fen_too_much(facts: Facts, policy: CentrePolicy) -> Assessment:
+    """A fault of the engine: every line that pays something pays a fen more."""
+    right = assess(facts, policy)
+    wrong = pc.if_else(pc.greater(right.lines["payable_fen"], 0), pc.add(right.lines["payable_fen"], 1), 0)
+    at = right.lines.schema.get_field_index("payable_fen")
+    return replace(right, lines=right.lines.set_column(at, "payable_fen", wrong))
+
+
+def by_hand(db: Database, statement: str) -> None:
+    """Change rows as somebody with the database's password could: guards away, statement, guards back."""
+    with db.raw() as conn:
+        if db.postgres:
+            conn.execute(sa.text("SET session_replication_role = replica"))
+            assert conn.execute(sa.text(statement)).rowcount > 0
+            conn.execute(sa.text("SET session_replication_role = DEFAULT"))
+            return
+        guards = conn.execute(sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")).all()
+        for name, _ in guards:
+            conn.execute(sa.text(f"DROP TRIGGER {name}"))
+        assert conn.execute(sa.text(statement)).rowcount > 0
+        for _, sql in guards:
+            conn.exec_driver_sql(sql)

@@ -5,24 +5,18 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import date
 
-import pyarrow.compute as pc
 import pytest
 import sqlalchemy as sa
-from playing import play
+from playing import a_fen_too_much, play
 from sharing import PARENT, dies_in_a_helper, refuses, whose
 
 from fixtures import story
-from subsidy.entitlement.engine import assess
-from subsidy.entitlement.lines import Assessment
 from subsidy.errors import TerminalError
-from subsidy.facts.schema import Facts
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
 from subsidy.night import api, compute, helpers, manifest
-from subsidy.policy import CentrePolicy
 from subsidy.settings import Settings
 
 
@@ -68,13 +62,6 @@ def test_a_helper_of_another_program_does_nothing(monkeypatch: pytest.MonkeyPatc
 def test_an_error_in_a_helper_is_raised_here() -> None:
     with pytest.raises(TerminalError, match="TEST-REFUSED"):
         helpers.each(refuses, range(6))
-
-
-def a_fen_too_much(facts: Facts, policy: CentrePolicy) -> Assessment:
-    right = assess(facts, policy)
-    wrong = pc.if_else(pc.greater(right.lines["payable_fen"], 0), pc.add(right.lines["payable_fen"], 1), 0)
-    at = right.lines.schema.get_field_index("payable_fen")
-    return replace(right, lines=right.lines.set_column(at, "payable_fen", wrong))
 
 
 @pytest.mark.parametrize("group_rows", [40, 1_000_000])

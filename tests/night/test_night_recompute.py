@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from playing import claimed_elsewhere, play, state
 
 from subsidy.entitlement.engine import Assessment, assess
-from subsidy.errors import Finding, TerminalError
+from subsidy.errors import BusyError, Finding, TerminalError
 from subsidy.facts.schema import Facts
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
@@ -116,7 +116,7 @@ def test_an_interrupted_recompute_is_finished_by_the_next_and_keeps_no_night_wai
     assert api.open_night(settings, CENTRE, TODAY + timedelta(days=1), "夜间")["run_no"] == done["run_no"] + 1
 
 
-def test_a_recompute_that_the_second_computation_doubts_is_checked_again(
+def test_a_recompute_that_the_second_computation_doubts_is_given_up_and_keeps_no_night_waiting(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = played(settings, tmp_path)
@@ -131,7 +131,17 @@ def test_a_recompute_that_the_second_computation_doubts_is_checked_again(
             with pytest.raises(TerminalError, match="RECOMPUTE-PROOF"):
                 api.recompute(settings, CENTRE, TODAY, "甲", "更正比例", given)
     assert postings(settings) == before
-    done = api.recompute(settings, CENTRE, TODAY, "甲", "更正比例", given)
+    t = tables.run
+    with open_database(settings).read() as conn:
+        assert conn.execute(sa.select(t.c.state).where(t.c.mode == "recompute")).scalars().all() == ["failed", "failed"]
+    # With the rules as they were, nothing of it is there for the next night.
+    share(settings, 25)
+    night = api.run_night(settings, CENTRE, TODAY + timedelta(days=1), "夜间")
+    assert night["compute"].get("lines", 0) == 0
+    assert postings(settings) == before and api.preview(settings, CENTRE, TODAY + timedelta(days=1))["lines"] == 0
+    share(settings, 26)
+    given = agreed(api.preview(settings, CENTRE, TODAY + timedelta(days=1)))
+    done = api.recompute(settings, CENTRE, TODAY + timedelta(days=1), "甲", "更正比例", given)
     assert (done["posted"], done["amount_fen"]) == (shown["lines"], shown["amount_fen"])
 
 
@@ -214,6 +224,17 @@ def test_an_upgrade_that_changes_money_waits_for_a_recompute(settings: Settings,
     assert causes == ["engine"]
     api.run_night(settings, CENTRE, tomorrow, "夜间")
     assert len(postings(settings)) == len(posted) + len(added)
+
+
+def test_while_a_night_is_open_an_upgrade_says_nothing_about_money(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What that night posted is not what the run before it knew; and a recompute could not run beside it."""
+    play(settings, CENTRE, (1, 2, 3))
+    opened = api.open_night(settings, CENTRE, TODAY + timedelta(days=1), "夜间")
+    for name in ("take_in", "compute", "check", "post"):
+        api.step(settings, CENTRE, opened["run_no"], name)
+    upgraded(monkeypatch, 7)
+    with pytest.raises(BusyError, match="NIGHT-OPEN"):
+        api.open_night(settings, CENTRE, TODAY + timedelta(days=2), "夜间")
 
 
 def test_a_night_that_another_engine_opened_goes_on_when_both_agree(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
