@@ -1,6 +1,7 @@
 """``subsidy night``: a whole night, or one step of it, from a shell.
 
-The shell cannot approve; a settlement that waits ends with exit code 5. One that is due and was not built ends with its message.
+The shell cannot approve; a settlement that waits ends with exit code 5. One that is due and could not be built ends with
+exit code 3.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import time
 from datetime import date
 from typing import Any
 
+from subsidy.errors import TerminalError
 from subsidy.money import format_yuan
 from subsidy.night import api, desk, previewing
 from subsidy.settings import load_settings
 
-DONE, WAITING = 0, 5
+DONE, STOPPED, WAITING = 0, 3, 5
 STATES = {"booked": "已登记", "refused": "整份拒收", "held": "搁置待人工", "duplicate": "重复"}
 
 
@@ -70,8 +72,11 @@ def run_night(args: argparse.Namespace) -> int:
         for f in desk.taken(settings, args.centre, opened["run_no"]):
             sums = f"{f['rows_in']} 行 = 登记 {f['rows_booked']} + 隔离 {f['rows_quarantined']} + 重复 {f['rows_duplicate']}"
             print(f"文件 {f['file_no']} {f['name']!r}：收到 {sums}　{STATES[f['state']]}{f['message'] and '：' + f['message']}")
-    if results.get("settle", {}).get("blocked"):
+    try:
         api.refuse_blocked(settings, args.centre, opened["run_no"])
+    except TerminalError as error:
+        print(error, file=sys.stderr)
+        return STOPPED
     waiting = api.pending_settlement(settings, args.centre)
     if waiting is None:
         return DONE

@@ -154,17 +154,18 @@ def check(ctx: Context, token: int) -> dict[str, Any]:
     sees = touched.scope(ctx, "compute")
     parts = [Part(ctx.store, ctx.run, ctx.policy, sees, buckets) for buckets in manifest.groups(sees.before)]
     checked, findings, failures = 0, list[Finding](), list[Failure]()
-    for lines, found, failed in helpers.each(check_part, parts):
+    for lines, found, bad in helpers.each(check_part, parts):
         checked += lines
         findings += found
-        failures += failed
+        failures += bad
     isolate.stop_at_many(failures)
     with ctx.db.transaction(ctx.centre, token) as conn:
         register.add_findings(ctx.db, conn, ctx.run, "proof", findings)
         register.add_findings(ctx.db, conn, ctx.run, "assess", isolate.findings(failures, "独立复算"))
         result: dict[str, Any] = {"checked": checked, "differences": len(findings)}
-        if failures:
-            result["failed"] = isolate.numbers(failures)
+        failed = {*isolate.numbers(failures), *(done or {}).get("failed", ())}  # of what was set aside once, nothing is posted tonight
+        if failed:
+            result["failed"] = sorted(failed)
         if done is not None:
             return context.replace_step(conn, ctx.run, "check", result)
         return context.finish_step(conn, ctx.run, "check", result)

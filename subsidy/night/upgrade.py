@@ -69,13 +69,14 @@ def pinned(ctx: Context, token: int) -> Context:
 
 
 def _told(settings: Settings, centre: str) -> tuple[Run, str] | None:
-    """The last closed run and what this engine posts differently from it, for people; None when nothing."""
+    """The last closed run and what this engine posts differently from it, for people; None when nothing. Loans that the run set aside do
+    not count: every run tries them again."""
     with open_database(settings).read() as conn:
         before = register.last_closed(conn, centre)
     if before is None or before["engine_version"] == ENGINE_VERSION:
         return None
     then = context.load(settings, centre, int(before["run_no"]))
-    moved, _ = posting.differences(then, touched.scope(then))
+    moved, _ = posting.differences(then, touched.scope(then, "compute", "check"))
     if moved.num_rows == 0:
         return None
     raised = pc.sum(pc.max_element_wise(moved["delta_fen"], 0)).as_py()

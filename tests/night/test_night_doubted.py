@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from playing import a_fen_too_much, by_hand, play
 
 from fixtures import story
+from subsidy.cli.main import main
 from subsidy.entitlement.engine import assess
 from subsidy.errors import Finding, TerminalError
 from subsidy.ledger import tables
@@ -71,6 +72,8 @@ def test_wrong_lines_of_a_faulty_engine_are_left_by_a_recompute(
     assert (row.cells[2].state, row.cells[3].state) == ("trouble", "trouble") and "没有生成" in row.cells[3].text
     with pytest.raises(TerminalError, match="SETTLE-BLOCKED"):
         api.refuse_blocked(settings, CENTRE, first["open_night"]["run_no"])
+    monkeypatch.setattr("subsidy.cli.night.load_settings", lambda: settings)
+    assert main(["night", "--centre", CENTRE, "--date", str(SECOND)]) == 3
     # The mended program.
     for module in ("compute", "posting", "causes"):
         monkeypatch.setattr(f"subsidy.night.{module}.assess", assess)

@@ -113,6 +113,22 @@ def test_nothing_of_such_a_loan_is_posted_and_the_next_night_tries_again(
 
 
 @pytest.mark.parametrize("step", STEPS)
+def test_a_program_that_can_bear_such_a_loan_posts_it_in_the_next_night(
+    step: str, settings: Settings, run: Callable[[int], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the old program never posted is no difference between the two."""
+    story.deliver(settings.home, CENTRE, 2)
+    name, work = STEPS[step]
+    with monkeypatch.context() as patched:
+        patched.setattr(name, fails_at(work, POISON))
+        run(0)
+    for module in ("upgrade", "opening", "recompute", "compute"):
+        monkeypatch.setattr(f"subsidy.night.{module}.ENGINE_VERSION", "mended")
+    run(1)
+    assert due_of(settings, POISON) == payable_fen(POISON)
+
+
+@pytest.mark.parametrize("step", STEPS)
 def test_what_was_posted_for_such_a_loan_stays_and_is_not_paid(
     step: str, settings: Settings, run: Callable[[int], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
