@@ -14,8 +14,8 @@ from fixtures import story
 from subsidy.cli.main import main
 from subsidy.entitlement.engine import assess
 from subsidy.errors import Finding, TerminalError
-from subsidy.ledger import tables
-from subsidy.ledger.database import open_database
+from subsidy.ledger import tables, verify
+from subsidy.ledger.database import Database, open_database
 from subsidy.night import api, board, second
 from subsidy.settings import Settings
 
@@ -118,16 +118,24 @@ def test_a_line_that_was_doubted_is_checked_by_every_night_until_both_agree(
 def test_a_broken_ledger_is_looked_at_whole_by_every_night_until_it_is_sound(
     settings: Settings, run: Callable[[int], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    db = open_database(settings)
+    db, prove = open_database(settings), verify.verify
     opened = api.open_night(settings, CENTRE, SECOND, "夜间")
     for name in ("take_in", "compute", "check", "post"):
         api.step(settings, CENTRE, opened["run_no"], name)
     by_hand(db, "UPDATE posting SET amount_fen = amount_fen + 1, due_fen = due_fen + 1 WHERE posting_no = 3")
     assert blocked_by(run(0)) == (False, True)
-    # Nothing touches that posting any more, and no rolling part comes to it.
-    monkeypatch.setattr("subsidy.ledger.verify._old_agreements", lambda *_: sa.select(tables.posting.c.agreement_no).where(sa.false()))
+    # Nothing touches that posting any more; in a large ledger no rolling part need come to it for weeks.
+    looked: list[int | None] = []
+
+    def looking(db: Database, centre: str, *, run_no: int | None = None) -> list[Finding]:
+        looked.append(run_no)
+        return prove(db, centre, run_no=run_no)
+
+    monkeypatch.setattr(verify, "verify", looking)
     assert [blocked_by(run(later)) for later in (1, 2)] == [(False, True)] * 2
     assert states(settings) == ["closed"] * 4
     by_hand(db, "UPDATE posting SET amount_fen = amount_fen - 1, due_fen = due_fen - 1 WHERE posting_no = 3")
     night = run(3)
     assert night["verify"]["broken"] == 0 and built_fen(night) == payable_fen()
+    after = run(4)["open_night"]["run_no"]
+    assert looked == [None, None, None, after]

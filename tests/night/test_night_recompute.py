@@ -17,9 +17,10 @@ from playing import claimed_elsewhere, play, state
 from subsidy.entitlement.engine import Assessment, assess
 from subsidy.errors import BusyError, Finding, TerminalError
 from subsidy.facts.schema import Facts
+from subsidy.facts.store import Store
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
-from subsidy.night import api, opening
+from subsidy.night import api, line_store, manifest, opening
 from subsidy.policy import CentrePolicy
 from subsidy.settings import Settings
 
@@ -123,7 +124,7 @@ def test_a_recompute_that_the_second_computation_doubts_is_given_up_and_keeps_no
     share(settings, 26)
     shown = api.preview(settings, CENTRE, TODAY)
     given = agreed(shown)
-    before = postings(settings)
+    before, known = postings(settings), lines(settings)
     doubt = Finding(code="PROOF-DIFFERS", severity="error", what="不一致", todo="查明")
     with monkeypatch.context() as patched:
         patched.setattr("subsidy.night.second.compare", lambda *_: [doubt])
@@ -134,6 +135,7 @@ def test_a_recompute_that_the_second_computation_doubts_is_given_up_and_keeps_no
     t = tables.run
     with open_database(settings).read() as conn:
         assert conn.execute(sa.select(t.c.state).where(t.c.mode == "recompute")).scalars().all() == ["failed", "failed"]
+    assert lines(settings) == known
     # With the rules as they were, nothing of it is there for the next night.
     share(settings, 25)
     night = api.run_night(settings, CENTRE, TODAY + timedelta(days=1), "夜间")
@@ -303,6 +305,13 @@ def upgraded(monkeypatch: pytest.MonkeyPatch, more_fen: int) -> None:
     for module in ("compute", "posting", "causes"):
         monkeypatch.setattr(f"subsidy.night.{module}.assess", more)
     monkeypatch.setattr("subsidy.night.second.compare", lambda *_: [])
+
+
+def lines(settings: Settings) -> Any:
+    """The lines that count by now."""
+    with open_database(settings).read() as conn:
+        segments = manifest.segments(conn, CENTRE, date(2099, 1, 1))
+    return line_store.known_lines(Store(settings.store_url), segments)
 
 
 def postings(settings: Settings) -> list[dict[str, Any]]:
