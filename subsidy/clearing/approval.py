@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from subsidy.clearing import events
 from subsidy.errors import TerminalError
-from subsidy.ledger import audit, tables
+from subsidy.ledger import audit, restore, tables
 from subsidy.ledger.database import Database, next_numbers
 
 #: States in which a settlement may be answered.
@@ -180,6 +180,8 @@ def _refusal(conn: Connection, centre: str, row: Mapping[Any, Any], person: str,
     if content_hash != row["content_hash"]:
         return f"批次内容与您看到的不一致，答复不算数；请重新查看 {period} 期批次后再答复。"
     if given == "reject":
+        if restore.period_left(conn, centre, period):
+            return f"{period} 期批次在账簿恢复前已经发出或可能已经发出，不能驳回；批准后只补记账并向银行查询，不会再次付款。"
         return None
     if standing(conn, row) == "approved":
         return f"{period} 期批次已经批准，不需要再批。"

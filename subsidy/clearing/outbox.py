@@ -41,11 +41,13 @@ def release(
     *,
     check: Callable[[Path], None],
     before_leaving: Callable[[], None],
+    left: bool = False,
 ) -> Outcome:
     """Make a file visible under `path` exactly once, whatever happened before.
 
     `pieces` gives the bytes, whose SHA-256 is `sha256`. `check` reads the file back and raises when it is not what the ledger says;
-    `before_leaving` is called just before the rename and raises when the caller may no longer act. TransientError ``PUBLISH-DISK`` when
+    `before_leaving` is called just before the rename and raises when the caller may no longer act. `left`: it is known, or to be feared,
+    that the file left before, although the archive may have been lost since; it is not written again. TransientError ``PUBLISH-DISK`` when
     the disk is full, read-only or failing; TerminalError ``PUBLISH-CLASH`` when another file has the name.
     """
     temporary = beside(path)
@@ -61,6 +63,9 @@ def release(
                 )
             temporary.unlink(missing_ok=True)
             return "there"
+        if left:
+            temporary.unlink(missing_ok=True)
+            return "taken"
         archived = store.exists(Store.raw_path(sha256))
         if archived and not temporary.exists():
             return "taken"

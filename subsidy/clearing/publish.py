@@ -108,10 +108,6 @@ def publish(
             return _summary(conn, policy, result)
     outbox.room_for(folder, sum(file.size for file in files if not (folder / file.name).exists()))
     for file in files:
-        if file.batch.batch_no in left and not (folder / file.name).exists():
-            # After a restore: sent before the loss, or perhaps sent. The archive may have been lost with the ledger, so it is not asked.
-            result.taken.append(file.name)
-            continue
         outcome = outbox.release(
             folder / file.name,
             file.pieces,
@@ -119,6 +115,7 @@ def publish(
             store,
             check=file.check,
             before_leaving=lambda: lease.refuse_if_lost(db, policy.centre, token),
+            left=file.batch.batch_no in left,
         )
         if outcome == "taken":
             result.taken.append(file.name)
@@ -157,7 +154,9 @@ def republish(
     """Put the same bytes of a batch's files into the outbox again; returns the file's name.
 
     Allowed only when the bank's latest word on the batch is that it never received it (BDC107 status 9) and nothing else was heard of it,
-    and once per such answer: it says nothing of what left after it. TerminalError ``REPUBLISH-REFUSED`` otherwise.
+    and once per such answer: it says nothing of what left after it. TerminalError ``REPUBLISH-REFUSED`` otherwise, ``REPUBLISH-RESTORED``
+    when the ledger was restored since the batch was built: it may have been republished after the backup, and answers read again do not say
+    which file they speak of. Then the bank must answer that the batch failed; its payments come again under new numbers.
     """
     outbound = outbound or load(settings.rules, policy.centre)
     store, folder = Store(settings.store_url), settings.outbox(policy.centre)
@@ -169,6 +168,13 @@ def republish(
         if not answer_no:
             raise _not_again(batch_no)
         refuse_locked(conn, policy)
+        if restore.older_than_a_restore(conn, policy.centre, batch_no):
+            raise TerminalError(
+                "REPUBLISH-RESTORED",
+                f"批次 {batch_no} 不能重新发布：账簿曾从备份恢复，不知道出事前是否已经重新发布过。",
+                "没有写文件，不会重复付款。",
+                "向银行查明；确实没有收到的，请银行答复整批失败（BDC107 TxStatus=3），款项以新编号转入下一次清算。",
+            )
         files = _files(db, conn, policy, outbound, found[0], 0)
         begun = _repeated(conn, policy.centre, batch_no) >= answer_no
     absent = [file for file in files if not (folder / file.name).exists()]
@@ -246,7 +252,7 @@ def refuse_locked(conn: Connection, policy: CentrePolicy) -> None:
             "PUBLISH-LOCKED",
             f"{policy.short_name} 的发布已锁定：{locked}",
             "没有发布任何文件。",
-            "逐一核对备份之后的批次号（待发归档、回盘、对账单或查询），由负责人解除锁定后重试。",
+            "逐一核对备份时没有发布的和备份之后的批次号（待发归档、回盘、对账单或查询），由负责人解除锁定后重试。",
         )
 
 

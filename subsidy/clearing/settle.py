@@ -27,8 +27,8 @@ from subsidy.clearing.gather import Gathering, gather
 from subsidy.clearing.payment_file import PAYMENTS
 from subsidy.clearing.profiles import Layout, Outbound, fill
 from subsidy.entitlement.lines import LINE_KEY
-from subsidy.errors import Finding
-from subsidy.ledger import postings, tables
+from subsidy.errors import Finding, TerminalError
+from subsidy.ledger import postings, restore, tables
 from subsidy.ledger.database import bulk_insert, next_numbers, read_arrow
 from subsidy.ledger.journal import RunRef
 from subsidy.money.amounts import format_yuan
@@ -117,6 +117,8 @@ def build(
     entitled and held by a gate up to the cut-off, by reason code. `stopped`: agreements for which no money may move. `unusual`: further
     keys of `REASONS` why a person must look, whatever the limits say. A rejected settlement that was not reopened by now gives its lines
     back: its payments are released and the lines come again under new numbers. A period without anything to send is declared `empty`.
+    After a restore, a rejected settlement that was matched as having left gives nothing back; TerminalError ``SETTLE-UNMATCHED`` while it
+    is not matched.
     """
     centre = policy.centre
     stored = load(conn, policy, dates.period)
@@ -194,19 +196,28 @@ def _release_rejected(conn: Connection, policy: CentrePolicy, terms: SettlementT
     centre = policy.centre
     s, b, p = tables.settlement, tables.batch, tables.payment
     # Answers take no lease: one that comes now waits for this row, and finds the payments given back.
-    conn.execute(sa.select(s.c.period).where(s.c.centre == centre, s.c.state == "rejected").with_for_update())
+    rejected = conn.execute(sa.select(s.c.period).where(s.c.centre == centre, s.c.state == "rejected").with_for_update()).scalars().all()
+    # The rejection is what the backup knows: after it, the batch may have been approved after all and sent.
+    stay = [period for period in rejected if not restore.period_left(conn, centre, period)]
     query = (
-        sa.select(p.c.payment_no)
+        sa.select(p.c.payment_no, p.c.batch_no)
         .join(b, sa.and_(b.c.centre == p.c.centre, b.c.batch_no == p.c.batch_no))
-        .join(s, sa.and_(s.c.centre == b.c.centre, s.c.period == b.c.period))
-        .where(p.c.centre == centre, s.c.state == "rejected")
+        .where(p.c.centre == centre, b.c.period.in_(stay))
         .order_by(p.c.batch_no, p.c.ordinal)
     )
-    numbers = [row[0] for row in conn.execute(query)]
-    if not numbers:
+    batch_of = {row.payment_no: row.batch_no for row in conn.execute(query)}
+    if not batch_of:
         return
-    states = events.states(conn, centre, numbers)
-    given_back = [number for number in numbers if states.get(number) == "reserved"]
+    states = events.states(conn, centre, list(batch_of))
+    given_back = [number for number in batch_of if states.get(number) == "reserved"]
+    unmatched = sorted({batch_of[number] for number in given_back}.intersection(restore.pending(conn, centre)))
+    if unmatched:
+        raise TerminalError(
+            "SETTLE-UNMATCHED",
+            f"{policy.short_name} 被驳回的批次 {unmatched[0]} 在账簿恢复之后还没有核对，出事前可能已经改为批准并发出。",
+            "没有生成新的清算批次，它的款项没有退回待付，不会重复付款。",
+            "查明它是否发出，用 subsidy ledger match 核对后重跑本夜。",
+        )
     if given_back:
         events.append(conn, centre, given_back, "released", day, run_no=run_no, text="批次被驳回，款项退回待付")
         postings.book_failed(conn, RunRef(centre, run_no, day, policy.version), terms.accounts, given_back)

@@ -138,7 +138,8 @@ def _restore(args: argparse.Namespace) -> int:
         {"content_hash": done.content_hash, "rows": sum(done.rows.values()), "locked": names, "broken": [asdict(f) for f in broken]},
         f"已恢复 {sum(done.rows.values())} 行，内容哈希 {done.content_hash}。",
         f"已锁定发布：{'、'.join(names)}。",
-        "下一步：从原始文件重跑备份之后的各夜；逐一核对批次号（subsidy ledger pending、match）；再由负责人解锁（subsidy ledger unlock）。",
+        "下一步：核对备份时没有发布的批次（subsidy ledger pending、match）；从原始文件重跑备份之后的各夜，核对其余批次号；"
+        "再由负责人解锁（subsidy ledger unlock）。",
         *(f"[{f.code}] {f.what} {f.todo}" for f in broken),
     )
     return FOUND if broken else DONE

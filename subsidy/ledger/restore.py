@@ -1,7 +1,8 @@
 """After a loss: load a backup into an empty database, lock publication, and let it go only when nothing can be sent twice.
 
-What left the house after the backup is unknown to the restored ledger. Nights are replayed from the raw files and take the same numbers;
-until each batch number since the backup is matched with what became of it, and a person has released the centre, nothing is published.
+What left the house after the backup is unknown to the restored ledger: batches built since, and batches that the backup holds but had not
+published. Nights are replayed from the raw files and take the same numbers; until each such batch is matched with what became of it, and a
+person has released the centre, nothing is published.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from subsidy.ledger.database import Database, next_numbers
 
 #: Added to the tokens of leases, so that a process that survived from after the backup never holds a valid one.
 TOKEN_GAP = 1_000_000
-#: How a batch number since the backup may be matched. `unused`: it never leaves the house (netting), or the bank never received it.
+#: How a pending batch number may be matched. `unused`: it never leaves the house (netting), or the bank never received it.
 HOW = ("outbox", "result", "statement", "asked", "unused")
 #: Matches after which the batch must not be written again: it left, or it may have left and the bank is being asked.
 LEFT = ("outbox", "result", "statement", "asked")
@@ -123,7 +124,7 @@ def _load(conn: Connection, table: sa.Table, path: Path, digest: str) -> None:
 
 def _lock(conn: Connection, centre: str, manifest: dict[str, Any], person: str, at: str) -> None:
     state, counter = tables.centre_state, tables.counter
-    reason = f"{at} 由 {person} 从 {manifest['made_at']} 的备份恢复；备份之后的批次号尚未逐一核对。"
+    reason = f"{at} 由 {person} 从 {manifest['made_at']} 的备份恢复；备份时没有发布的和备份之后的批次号尚未逐一核对。"
     changed = conn.execute(sa.update(state).where(state.c.centre == centre).values(publication_locked=reason))
     if not changed.rowcount:
         conn.execute(sa.insert(state).values(centre=centre, open_business_date=_BEFORE_ALL, publication_locked=reason))
@@ -147,18 +148,29 @@ def locked(conn: Connection, centre: str) -> str:
 
 
 def pending(conn: Connection, centre: str) -> list[int]:
-    """Batch numbers since the backup that are not matched yet; empty when the centre is not locked by a restore."""
+    """Numbers of batches that may have left after the backup and are not matched yet: those since the backup, and those for a bank that
+    were not published in it and not given back. Empty when the centre is not locked by a restore."""
     last = _restoration(conn, centre)
     if last is None or not locked(conn, centre):
         return []
-    b, m = tables.batch, tables.restoration_match
+    b, m, s, p, e = tables.batch, tables.restoration_match, tables.settlement, tables.payment, tables.payment_event
     matched = sa.select(m.c.batch_no).where(m.c.centre == centre, m.c.restoration_no == last.restoration_no)
-    query = sa.select(b.c.batch_no).where(b.c.centre == centre, b.c.batch_no >= last.first_batch_no, b.c.batch_no.not_in(matched))
+    # Nothing is published while the centre is locked: what is not published now was not in the backup.
+    unpublished = sa.exists().where(s.c.centre == centre, s.c.period == b.c.period, s.c.state != "published")
+    given_back = (
+        sa.exists()
+        .where(p.c.centre == centre, p.c.batch_no == b.c.batch_no)
+        .where(e.c.centre == centre, e.c.payment_no == p.c.payment_no, e.c.state == "released")
+    )
+    unsent = sa.and_(b.c.direction != "net", unpublished, sa.not_(given_back))
+    query = sa.select(b.c.batch_no).where(
+        b.c.centre == centre, b.c.batch_no.not_in(matched), sa.or_(b.c.batch_no >= last.first_batch_no, unsent)
+    )
     return list(conn.execute(query.order_by(b.c.batch_no)).scalars())
 
 
 def match(conn: Connection, centre: str, batch_no: int, how: str, evidence: str, *, person: str, at: str) -> None:
-    """Say what became of a batch number since the backup (`how` is one of `HOW`), and by what that is known.
+    """Say what became of a pending batch number (`how` is one of `HOW`), and by what that is known.
 
     TerminalError ``RESTORE-MATCH`` when the number is not pending or nothing is said."""
     last = _restoration(conn, centre)
@@ -201,7 +213,11 @@ def _fate(conn: Connection, centre: str, batch: Any, archived: dict[str, int], o
         name = conn.execute(query.order_by(file.c.bank_file_no).limit(1)).scalar_one_or_none()
         if name:
             return how, name
-    query = sa.select(movement.c.host_serial).where(movement.c.centre == centre, movement.c.batch_no == number)
+    p = tables.payment
+    own = sa.select(p.c.payment_no).where(p.c.centre == centre, p.c.batch_no == number)
+    query = sa.select(movement.c.host_serial).where(
+        movement.c.centre == centre, sa.or_(movement.c.batch_no == number, movement.c.payment_no.in_(own))
+    )
     serial = conn.execute(query.order_by(movement.c.movement_no).limit(1)).scalar_one_or_none()
     if serial:
         return "statement", serial
@@ -228,6 +244,21 @@ def left_the_house(conn: Connection, centre: str, batch_no: int) -> bool:
     m = tables.restoration_match
     query = sa.select(m.c.how).where(m.c.centre == centre, m.c.batch_no == batch_no).order_by(m.c.restoration_no.desc()).limit(1)
     return conn.execute(query).scalar_one_or_none() in LEFT
+
+
+def period_left(conn: Connection, centre: str, period: str) -> bool:
+    """True when a batch of the settlement was matched, after a restore, as sent or asked about: none of its lines may be paid elsewhere."""
+    b = tables.batch
+    numbers = conn.execute(sa.select(b.c.batch_no).where(b.c.centre == centre, b.c.period == period)).scalars()
+    return any(left_the_house(conn, centre, number) for number in numbers.all())
+
+
+def older_than_a_restore(conn: Connection, centre: str, batch_no: int) -> bool:
+    """True when the ledger was restored since the batch was first built: how often it was written before the loss is unknown."""
+    r, m = tables.restoration, tables.restoration_match
+    stored = sa.exists().where(r.c.centre == centre, r.c.first_batch_no > batch_no)
+    rebuilt = sa.exists().where(m.c.centre == centre, m.c.batch_no == batch_no)
+    return bool(conn.execute(sa.select(sa.or_(stored, rebuilt))).scalar_one())
 
 
 def release(

@@ -243,6 +243,7 @@ def test_publication_is_locked_until_every_number_is_matched_and_a_person_releas
                 restore.match(conn, CENTRE, *wrong, person="张三", at=AT)
         restore.match(conn, CENTRE, 5, "unused", "BDC107 答复：没有该批次", person="张三", at=AT)
         assert [restore.left_the_house(conn, CENTRE, n) for n in range(1, 6)] == [True, True, True, False, False]
+        assert [restore.older_than_a_restore(conn, CENTRE, n) for n in (1, 5, 6)] == [True, True, False]
         restore.release(conn, CENTRE, person="李四", reason="已核对", at=AT, replayed_through=date(2026, 9, 1))
         assert restore.locked(conn, CENTRE) == "" and restore.pending(conn, CENTRE) == []
         acts = conn.execute(sa.select(tables.audit.c.person, tables.audit.c.act).order_by(tables.audit.c.audit_no)).all()

@@ -1,5 +1,6 @@
 """The ledger is lost after a night that paid. The backup is restored, the nights since are run again from the raw files, and nothing is
 paid twice: publication stays locked until every batch number is matched and a person has released it. It ends in the same journal.
+The same when the backup holds the batch, but not that it left.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from playing import approve, play, visible_files
+from playing import PEOPLE, approve, play, read_results, send, visible_files
 
 from fixtures import bank, story
-from subsidy.clearing import publish
+from subsidy.clearing import outbox, publish
 from subsidy.errors import TerminalError
 from subsidy.ledger import chain, restore, tables, verify
 from subsidy.ledger.backup import backup
@@ -109,4 +110,62 @@ def test_restored_and_replayed_to_the_same_hash(
     now = visible_files(settings) | {f"outbox/{CENTRE}/{name}": seen[f"outbox/{CENTRE}/{name}"] for name in sent}
     vouchers = {name: digest for name, digest in seen.items() if "TX_VCH_" in name}
     assert vouchers and vouchers.items() <= now.items()
+    db.dispose()
+
+
+@pytest.mark.parametrize("upto", ["waiting", "approved", "publishing"])
+def test_batch_built_before_the_backup_and_sent_after_it_is_not_sent_again(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, upto: str
+) -> None:
+    play(settings, CENTRE, (1,))
+    story.deliver(settings.home, CENTRE, 2)
+    api.run_night(settings, CENTRE, SECOND, "夜间")
+    waiting = api.pending_settlement(settings, CENTRE)
+    assert waiting is not None
+    for person in PEOPLE[: waiting["approvals_needed"]] if upto != "waiting" else ():
+        assert api.answer_settlement(settings, CENTRE, "2026-09", person, "approve", waiting["content_hash"])["accepted"]
+    if upto == "publishing":
+        with monkeypatch.context() as cut:
+            cut.setattr(outbox, "room_for", lambda *_: (_ for _ in ()).throw(InterruptedError))
+            with pytest.raises(InterruptedError):
+                api.publish(settings, CENTRE, "2026-09")
+    db = open_database(settings)
+    with db.read() as conn:
+        assert conn.execute(sa.select(tables.settlement.c.state)).scalar_one() == upto
+    backup(db, settings.store_url, tmp_path / "backup", AT)
+    shutil.copytree(settings.home / "store", tmp_path / "store")
+    if upto == "waiting":
+        send(settings, CENTRE)
+    else:
+        api.publish(settings, CENTRE, "2026-09")
+    bank.run(settings.home, CENTRE, {"take": True}, SECOND)  # the bank fetches the files
+    db.dispose()
+
+    for file in settings.home.glob("ledger.db*"):
+        file.unlink()
+    shutil.rmtree(settings.home / "store")
+    shutil.copytree(tmp_path / "store", settings.home / "store")
+    db = Database(settings.database_url)
+    restore.restore(db, settings.store_url, tmp_path / "backup", person="管理员", at=AT, known_centres=[CENTRE])
+    with db.transaction_system() as conn:
+        numbers = list(conn.execute(sa.select(tables.batch.c.batch_no).order_by(tables.batch.c.batch_no)).scalars())
+        assert restore.pending(conn, CENTRE) == numbers != []
+        assert restore.match_known(conn, CENTRE, settings.store_url, settings.outbox(CENTRE), person="核对人", at=AT) == {}
+        for number in numbers:
+            with pytest.raises(TerminalError, match="RESTORE-PENDING"):
+                restore.release(conn, CENTRE, person="负责人", reason="核对完毕", at=AT, replayed_through=SECOND)
+            restore.match(conn, CENTRE, number, "asked", "银行电话答复：已收到", person="核对人", at=AT)
+        restore.release(conn, CENTRE, person="负责人", reason="核对完毕", at=AT, replayed_through=SECOND)
+    # A person who overlooked it cannot give its lines to the next settlement.
+    said = api.answer_settlement(settings, CENTRE, "2026-09", PEOPLE[0], "reject", waiting["content_hash"])
+    assert not said["accepted"] and "已经发" in said["message"]
+    published = send(settings, CENTRE) or api.publish(settings, CENTRE, "2026-09")
+    assert published["state"] == "published" and len(published["taken"]) >= len(numbers)
+    assert not list(settings.outbox(CENTRE).glob("req_outer_*")), "the bank has the file already"
+    assert list(settings.outbox(CENTRE).glob("BDC110_*"))
+    # From here on it is a batch like any other: the bank answers, and what it says is booked.
+    bank.run(settings.home, CENTRE, {"take": True}, THIRD)
+    told = read_results(settings, CENTRE, THIRD)
+    assert told["blocked"] == 0 and told["applied"]["confirmed"] > 0
+    assert verify.verify(db, CENTRE) == [] and verify.verify_audit(db) == []
     db.dispose()

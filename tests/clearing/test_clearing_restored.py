@@ -1,0 +1,155 @@
+"""What the ledger must not do again after a restore, because it does not know what was done between the backup and the loss."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+from clearing_house import OCTOBER, SEPTEMBER, STAMP, House
+
+from subsidy.clearing import approval, publish, query
+from subsidy.errors import TerminalError
+from subsidy.ledger import restore
+from subsidy.ledger.backup import backup
+from subsidy.ledger.database import Database
+from subsidy.ledger.verify import verify
+
+NIGHT = date(2026, 9, 10)
+
+
+@pytest.fixture
+def house(small_house: House) -> House:
+    small_house.night(NIGHT, {"X1": {"S1": 300}})
+    raw = small_house.settings.home / "store" / "raw" / "f" / "f"  # the file that the lines of this house come from
+    raw.parent.mkdir(parents=True)
+    raw.write_bytes(b"f")
+    return small_house
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Iterator[Database]:
+    """The empty database into which the backup is loaded."""
+    db = Database(f"sqlite:///{tmp_path / 'second.db'}")
+    yield db
+    db.dispose()
+
+
+def bank_takes(house: House) -> list[str]:
+    taken = sorted(path.name for path in house.outbox.iterdir() if not path.name.startswith("."))
+    for name in taken:
+        (house.outbox / name).unlink()
+    return taken
+
+
+def restored(house: House, db: Database, folder: Path) -> House:
+    restore.restore(db, house.settings.store_url, folder, person="管理员", at=STAMP, known_centres=[house.centre])
+    return replace(house, db=db)
+
+
+def matched(house: House, how: str) -> None:
+    with house.db.transaction_system() as conn:
+        for number in restore.pending(conn, house.centre):
+            restore.match(conn, house.centre, number, how, "银行书面答复", person="核对人", at=STAMP)
+
+
+def unlocked(house: House) -> None:
+    with house.db.transaction_system() as conn:
+        restore.release(conn, house.centre, person="负责人", reason="核对完毕", at=STAMP, replayed_through=NIGHT)
+
+
+def test_rejected_in_the_backup_and_sent_after_it_gives_nothing_back(house: House, second: Database, tmp_path: Path) -> None:
+    built = house.settle(SEPTEMBER)
+    assert approval.answer(house.db, house.centre, "2026-09", "审批甲", "reject", built.content_hash, STAMP).accepted
+    backup(house.db, house.settings.store_url, tmp_path / "backup", STAMP)
+    shutil.copytree(house.settings.home / "store", tmp_path / "store")
+    house.approve("2026-09", "审批乙")
+    house.publish("2026-09")
+    (batch,) = house.batches("2026-09")
+    assert batch.file_name in bank_takes(house)
+
+    shutil.rmtree(house.settings.home / "store")
+    shutil.copytree(tmp_path / "store", house.settings.home / "store")
+    house = restored(house, second, tmp_path / "backup")
+    house.night(OCTOBER.night, {"X2": {"S2": 70}})
+    with pytest.raises(TerminalError, match="SETTLE-UNMATCHED"):
+        house.settle(OCTOBER)
+    paid = house.payments()[0]
+    row = {"host_serial": "H1", "account": paid["payee_account"], "amount": -300, "summary": paid["payment_no"]}
+    house.statement([row], date(2026, 9, 21))
+    house.read(OCTOBER.night)
+    with house.db.transaction_system() as conn:
+        found = restore.match_known(conn, house.centre, house.settings.store_url, house.outbox, person="核对人", at=STAMP)
+    assert found == {batch.batch_no: "statement"}
+    assert house.settle(OCTOBER).computed_fen == 70
+    assert house.states() == ["reserved", "reserved"]
+    matched(house, "unused")  # October's
+    unlocked(house)
+    # The books are finished, the bank is asked, and it goes on to results.
+    house.approve("2026-09", "审批乙")
+    assert batch.file_name in house.publish("2026-09").taken
+    assert not any(name.startswith(("BDC_BAT", "BDC103")) for name in bank_takes(house))
+    house.answer(batch)
+    assert house.read(OCTOBER.night).applied.confirmed == 1
+    assert house.states() == ["confirmed", "reserved"]
+    assert verify(house.db, house.centre) == []
+
+
+def test_rejected_in_the_backup_and_never_sent_gives_its_lines_to_the_next(house: House, second: Database, tmp_path: Path) -> None:
+    built = house.settle(SEPTEMBER)
+    assert approval.answer(house.db, house.centre, "2026-09", "审批甲", "reject", built.content_hash, STAMP).accepted
+    backup(house.db, house.settings.store_url, tmp_path / "backup", STAMP)
+    house = restored(house, second, tmp_path / "backup")
+    house.night(OCTOBER.night, {"X2": {"S2": 70}})
+    matched(house, "unused")
+    assert house.settle(OCTOBER).computed_fen == 370
+    with house.db.read() as conn:
+        assert restore.pending(conn, house.centre) == [house.batches("2026-10")[0].batch_no]
+    assert house.states() == ["released", "reserved", "reserved"]
+
+
+def test_given_back_before_the_backup_is_not_asked_about(house: House, second: Database, tmp_path: Path) -> None:
+    built = house.settle(SEPTEMBER)
+    assert approval.answer(house.db, house.centre, "2026-09", "审批甲", "reject", built.content_hash, STAMP).accepted
+    house.night(OCTOBER.night, {"X2": {"S2": 70}})
+    house.send(OCTOBER)
+    backup(house.db, house.settings.store_url, tmp_path / "backup", STAMP)
+    house = restored(house, second, tmp_path / "backup")
+    with house.db.read() as conn:
+        assert restore.pending(conn, house.centre) == []
+
+
+def test_republication_that_the_backup_does_not_know(house: House, second: Database, tmp_path: Path) -> None:
+    house.send(SEPTEMBER)
+    (batch,) = house.batches("2026-09")
+
+    def ask(day: int, number: int) -> None:
+        query.write(house.db, house.token, house.settings, house.policy, business_date=date(2026, 9, day), run_no=house.run_no)
+        house.accept(batch, "", "9", number=number, message=f"asked on {day}")
+        house.read(date(2026, 9, day))
+
+    def again() -> str:
+        return publish.republish(house.db, house.token, house.settings, house.policy, batch.batch_no)
+
+    bank_takes(house)  # lost on the way
+    ask(22, 1)
+    backup(house.db, house.settings.store_url, tmp_path / "backup", STAMP)
+    again()
+    assert batch.file_name in bank_takes(house)
+
+    house = restored(house, second, tmp_path / "backup")
+    unlocked(house)
+    with pytest.raises(TerminalError, match="REPUBLISH-RESTORED"):
+        again()
+    ask(23, 2)  # an answer to a question from before the loss looks the same
+    with pytest.raises(TerminalError, match="REPUBLISH-RESTORED"):
+        again()
+    assert not any(name.startswith("BDC_BAT") for name in bank_takes(house))
+    # The bank's word that nothing of it was or will be paid lets its lines be paid under a new number.
+    house.accept(batch, "", "3", number=3)
+    house.read(date(2026, 9, 24))
+    house.night(OCTOBER.night, {"X2": {"S2": 70}})
+    assert house.send(OCTOBER).sent_fen == 370
