@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +154,9 @@ def republish(
 ) -> str:
     """Put the same bytes of a batch's files into the outbox again; returns the file's name.
 
-    Allowed only when the bank's latest word on the batch is that it never received it (BDC107 status 9) and nothing else was heard of it,
-    and once per such answer: it says nothing of what left after it. TerminalError ``REPUBLISH-REFUSED`` otherwise, ``REPUBLISH-RESTORED``
+    Allowed only when the bank's latest word on the batch is that it never received it (BDC107 status 9), nothing else was heard of it, and
+    that word must be an answer to a question asked since the batch was published (again): once per such answer, which says nothing of
+    what left after the question. TerminalError ``REPUBLISH-REFUSED`` otherwise, ``REPUBLISH-RESTORED``
     when the ledger was restored since the batch was built: it may have been republished after the backup, and answers read again do not say
     which file they speak of. Then the bank must answer that the batch failed; its payments come again under new numbers.
     """
@@ -164,7 +166,8 @@ def republish(
         b = tables.batch
         period = conn.execute(sa.select(b.c.period).where(b.c.centre == policy.centre, b.c.batch_no == batch_no)).scalar_one_or_none()
         found = [batch for batch in load_batches(conn, policy.centre, str(period)) if batch.batch_no == batch_no and batch.leaves]
-        answer_no = _never_received(conn, policy.centre, found[0]) if found else 0
+        before = _repeated(conn, policy.centre, batch_no)
+        answer_no = _never_received(conn, policy.centre, found[0], before) if found else 0
         if not answer_no:
             raise _not_again(batch_no)
         refuse_locked(conn, policy)
@@ -176,7 +179,7 @@ def republish(
                 "向银行查明；确实没有收到的，请银行答复整批失败（BDC107 TxStatus=3），款项以新编号转入下一次清算。",
             )
         files = _files(db, conn, policy, outbound, found[0], 0)
-        begun = _repeated(conn, policy.centre, batch_no) >= answer_no
+        begun = before == answer_no
     absent = [file for file in files if not (folder / file.name).exists()]
     if not begun:
         for file in absent:
@@ -195,18 +198,32 @@ def republish(
 def _not_again(batch_no: int) -> TerminalError:
     return TerminalError(
         "REPUBLISH-REFUSED",
-        f"批次 {batch_no} 不能重新发布：银行没有答复“未收到该批次”，已有该批次的结果，或按这一答复已经重新发布过一次。",
+        f"批次 {batch_no} 不能重新发布：银行没有答复“未收到该批次”，已有该批次的结果，按这一答复已经重新发布过一次，"
+        "最近一次查询还没有答复，或这一答复可能是对上次发布之前的查询的答复。",
         "没有写文件，不会重复付款。",
-        "先发出 BDC107 / BDC110 查询，等银行答复。",
+        "发出 BDC107 / BDC110 查询，等银行答复；上次发布之前的查询还有没答复的，次日再查询一次。",
     )
 
 
-def _never_received(conn: Connection, centre: str, batch: Batch) -> int:
-    """The number of the bank's answer that it never received the batch; 0 when that is not its latest word."""
+def _never_received(conn: Connection, centre: str, batch: Batch, before: int) -> int:
+    """The number of the bank's answer that it never received the batch as it was published last; 0 when that is not its latest word.
+
+    `before`: the answer on which it was published again last. An answer names the batch, not the question. So there must be a question
+    since, none that is younger than the answer, and more such answers since than questions from before it that are still unanswered.
+    """
     if set(events.batch_states(conn, centre, batch.batch_no).values()) - set(events.UNANSWERED):
         return 0
-    status, bank_file_no = query.last_status(conn, centre, batch.batch_no)
-    return bank_file_no if status == NEVER_CAME else 0
+    told = query.told(conn, centre, batch.batch_no)
+    if not told or told[-1].status != NEVER_CAME:
+        return 0
+    last = told[-1]
+    if last.bank_file_no == before:
+        return before
+    asked_before = next((t.asked for t in told if t.bank_file_no == before), 0)
+    owed = max(asked_before - sum(t.status == NEVER_CAME for t in told if t.bank_file_no <= before), 0)
+    since = sum(1 for _ in takewhile(lambda t: t.status == NEVER_CAME and t.bank_file_no > before, reversed(told)))
+    answered = last.asked == query.asked(conn, centre, batch.batch_no) > asked_before and since > owed
+    return last.bank_file_no if answered else 0
 
 
 def _repeated(conn: Connection, centre: str, batch_no: int) -> int:

@@ -41,6 +41,15 @@ class OpenPayment:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """A BDC107 status of a batch, as given by bank file `bank_file_no`. `asked`: how often the bank had been asked when it was read."""
+
+    bank_file_no: int
+    status: str
+    asked: int
+
+
+@dataclass(frozen=True, slots=True)
 class Queries:
     """What was asked: file names, and how many batches and payments they ask about."""
 
@@ -76,19 +85,23 @@ def open_payments(conn: Connection, centre: str, on: date, batch_nos: Sequence[i
     return [OpenPayment(**row, age_days=max(0, (on - row["sent_on"]).days)) for row in conn.execute(query).mappings()]
 
 
-def last_status(conn: Connection, centre: str, batch_no: int) -> tuple[str, int]:
-    """The bank's latest BDC107 status of a batch and the number of the file that gave it; ("", 0) when it never answered."""
+def asked(conn: Connection, centre: str, batch_no: int) -> int:
+    """How often the bank was asked about a batch (at most once per business date)."""
+    f = tables.published_file
+    days = sa.select(sa.func.count(f.c.business_date.distinct()))
+    return int(conn.execute(days.where(f.c.centre == centre, f.c.kind == "query", f.c.batch_no == batch_no)).scalar_one())
+
+
+def told(conn: Connection, centre: str, batch_no: int) -> list[Told]:
+    """Every BDC107 status that the bank gave of a batch, in the order of arrival."""
     f = tables.bank_file
     rows = conn.execute(
         sa.select(f.c.detail, f.c.bank_file_no)
         .where(f.c.centre == centre, f.c.batch_no == batch_no, f.c.kind == "status", f.c.state == "booked")
-        .order_by(f.c.bank_file_no.desc())
+        .order_by(f.c.bank_file_no)
     )
-    for detail, bank_file_no in rows:
-        status = json.loads(detail).get("batch_status", "")
-        if status:
-            return str(status), int(bank_file_no)
-    return "", 0
+    found = [(int(number), json.loads(detail)) for detail, number in rows]
+    return [Told(number, detail["batch_status"], detail.get("asked", 0)) for number, detail in found if "batch_status" in detail]
 
 
 def write(

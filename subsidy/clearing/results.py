@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from subsidy.clearing import bank_text, movements, outcome, status
+from subsidy.clearing import bank_text, movements, outcome, query, status
 from subsidy.clearing.bank_text import Incomplete, Refused
 from subsidy.clearing.batches import Batch, load_batches, load_payments, terms_of
 from subsidy.clearing.outbox import sync_folder
@@ -186,10 +186,13 @@ def _book(conn: Connection, reader: _Reader, kind: str, name: str, data: bytes, 
         answered = status.book(
             conn, reader.run, reader.policy, reader.outbound, name, data, bank_file_no=number, latest=reader.business_date + AHEAD
         )
-        if answered.detail.get("batch_status") == status.NEVER_CAME and _still_here(conn, reader, answered.batch_no):
+        if answered.batch_no is None:
+            return _Booked(answered.applied, None, answered.detail)
+        detail = answered.detail | {"asked": query.asked(conn, reader.policy.centre, answered.batch_no)}
+        if detail["batch_status"] == status.NEVER_CAME and _still_here(conn, reader, answered.batch_no):
             # The bank's machine has yet to fetch the file: this answer says nothing of what happens then.
-            return _Booked(answered.applied, answered.batch_no, {"batch_status": "0"})
-        return _Booked(answered.applied, answered.batch_no, answered.detail)
+            detail["batch_status"] = "0"
+        return _Booked(answered.applied, answered.batch_no, detail)
     if kind == "movement":
         moved = movements.book(
             conn, reader.run, reader.policy, reader.outbound.movements, data, bank_file_no=number, latest=reader.business_date + AHEAD
@@ -200,7 +203,7 @@ def _book(conn: Connection, reader: _Reader, kind: str, name: str, data: bytes, 
     raise Refused("BANK-NAME", "文件名不是本中心任何一种银行文件的名称")
 
 
-def _still_here(conn: Connection, reader: _Reader, batch_no: int | None) -> bool:
+def _still_here(conn: Connection, reader: _Reader, batch_no: int) -> bool:
     b = tables.batch
     name = conn.execute(sa.select(b.c.file_name).where(b.c.centre == reader.policy.centre, b.c.batch_no == batch_no)).scalar_one()
     return (reader.outbox / str(name)).exists()

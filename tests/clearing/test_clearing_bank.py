@@ -11,6 +11,7 @@ from clearing_house import OTHER, RULES, SEPTEMBER, House, policy_of
 from fixtures import bank
 from subsidy.clearing import publish, query
 from subsidy.clearing.reconcile import three_way
+from subsidy.errors import TerminalError
 from subsidy.ledger import verify
 from subsidy.policy import load_centre
 
@@ -99,8 +100,11 @@ def test_lost_batch_is_asked_about_and_then_sent_once_more(small_house: House) -
     assert {p["state"] for p in house.payments(first.batch_no)} == {"sent"}
     assert {p["state"] for p in house.payments(second.batch_no)} == {"confirmed"}
     days(house, lost, 5, ask=True)
+    with pytest.raises(TerminalError, match="REPUBLISH-REFUSED"):  # the last question is not answered yet
+        publish.republish(house.db, house.token, house.settings, house.policy, first.batch_no)
+    days(house, lost, 6)
     with house.db.read() as conn:
-        assert query.last_status(conn, house.centre, first.batch_no)[0] == "9"
+        assert query.told(conn, house.centre, first.batch_no)[-1].status == "9"
     for path in house.outbox.glob("*"):
         path.unlink()
     assert publish.republish(house.db, house.token, house.settings, house.policy, first.batch_no) == first.file_name

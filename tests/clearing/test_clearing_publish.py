@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 from clearing_house import OTHER, RULES, SEPTEMBER, House, policy_of
 
-from subsidy.clearing import outbox, publish
+from subsidy.clearing import outbox, publish, query
 from subsidy.errors import SubsidyError, TerminalError, TransientError
 from subsidy.facts.store import Store
 from subsidy.ledger import lease, tables, verify
@@ -413,6 +413,10 @@ def test_file_that_the_bank_took_before_the_books_were_closed_is_asked_about_not
 # --- the same file again -------------------------------------------------------------------------------------------------
 
 
+def ask(house: House, day: date) -> None:
+    query.write(house.db, house.token, house.settings, house.policy, business_date=day, run_no=house.run_no)
+
+
 def test_republished_only_when_the_bank_says_it_never_came(house: House) -> None:
     ready(house)
     house.publish("2026-09")
@@ -430,6 +434,7 @@ def test_republished_only_when_the_bank_says_it_never_came(house: House) -> None
     house.read(date(2026, 9, 21))
     with pytest.raises(TerminalError, match="REPUBLISH-REFUSED"):
         again()
+    ask(house, date(2026, 9, 21))
     house.accept(batch, "", "9", number=2)
     house.read(date(2026, 9, 21))
     assert again() == batch.file_name
@@ -461,7 +466,15 @@ def test_one_answer_of_the_bank_allows_one_republication(house: House) -> None:
         return publish.republish(house.db, house.token, house.settings, house.policy, batch.batch_no)
 
     bank_takes()
+    # Nobody asked: a word about what?
     house.accept(batch, "", "9", number=1)
+    house.read(date(2026, 9, 21))
+    with pytest.raises(TerminalError, match="REPUBLISH-REFUSED"):
+        again()
+    ask(house, date(2026, 9, 21))
+    with pytest.raises(TerminalError, match="REPUBLISH-REFUSED"):
+        again()
+    house.accept(batch, "", "9", number=2, message="nothing came")
     house.read(date(2026, 9, 21))
     again()
     assert batch.file_name in bank_takes()
@@ -469,11 +482,54 @@ def test_one_answer_of_the_bank_allows_one_republication(house: House) -> None:
     with pytest.raises(TerminalError, match="REPUBLISH-REFUSED"):
         again()
     assert bank_takes() == []
-    house.accept(batch, "", "9", number=2, message="again nothing came")
+    ask(house, date(2026, 9, 22))
+    house.accept(batch, "", "9", number=3, message="again nothing came")
     house.read(date(2026, 9, 22))
     again()
     assert batch.file_name in bank_takes()
     assert verify.verify(house.db, house.centre) == []
+
+
+@pytest.mark.parametrize("late", [22, 23])
+def test_late_answer_to_an_earlier_question_allows_nothing(house: House, late: int) -> None:
+    """Asked on two days; on the first answer the batch goes out again; the second, given before that, is read on day `late`."""
+    ready(house)
+    house.publish("2026-09")
+    batch = house.batches("2026-09")[0]
+
+    def bank_takes() -> bool:
+        taken = [path for path in house.outbox.iterdir() if not path.name.startswith(".")]
+        for path in taken:
+            path.unlink()
+        return batch.file_name in {path.name for path in taken}
+
+    def told(number: int, day: int) -> None:
+        house.accept(batch, "", "9", number=number, message=f"answer {number}")
+        house.read(date(2026, 9, day))
+
+    def again() -> str:
+        return publish.republish(house.db, house.token, house.settings, house.policy, batch.batch_no)
+
+    bank_takes()
+    ask(house, date(2026, 9, 21))
+    ask(house, date(2026, 9, 22))
+    told(1, 22)
+    again()
+    assert bank_takes()
+    if late == 22:
+        told(2, 22)
+        with pytest.raises(TerminalError, match="REPUBLISH-REFUSED"):
+            again()
+    ask(house, date(2026, 9, 23))
+    if late == 23:
+        told(2, 23)
+    with pytest.raises(TerminalError, match="REPUBLISH-REFUSED"):
+        again()
+    assert not bank_takes()
+    # Now the bank has answered every question: it never received the second one either.
+    told(3, 23)
+    again()
+    assert bank_takes()
 
 
 @pytest.mark.filterwarnings("ignore:transaction already deassociated from connection")
@@ -494,6 +550,8 @@ def test_republication_interrupted_anywhere_shows_a_file_at_most_once_per_answer
     crashed, point = True, 0
     while crashed:
         point += 1
+        ask(house, date(2026, 9, 20) + timedelta(days=point))
+        bank_takes()
         house.accept(batch, "", "9", number=point, message=f"asked {point} times")
         house.read(date(2026, 9, 21))
         crashing(point)
@@ -519,6 +577,7 @@ def test_answer_that_nothing_came_counts_only_when_the_file_has_left(house: Hous
     house.publish("2026-09")
     batch = house.batches("2026-09")[0]
     # The bank's machine has not fetched the file yet: it lies there and will be fetched.
+    ask(house, date(2026, 9, 21))
     house.accept(batch, "", "9")
     house.read(date(2026, 9, 21))
     (house.outbox / batch.file_name).unlink()
