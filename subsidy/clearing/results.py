@@ -1,14 +1,14 @@
 """Reading what banks send: status answers, result files, movement files (handbook section 7, step 4).
 
 A file is booked whole or not at all, in one transaction with the record of it. Whatever does not agree blocks the file with everything that
-was found; nothing is booked from it and the payments stay open. Booked files move to `taken/`; blocked ones stay and are tried again.
+was found; nothing is booked from it and the payments stay open. Booked files move to `taken/`; blocked ones stay and are tried again, and
+so does what a bank puts in the place of a file while it is being booked.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from subsidy.clearing import bank_text, movements, outcome, query, status
+from subsidy.clearing import aside, bank_text, movements, outcome, query, status
 from subsidy.clearing.bank_text import Incomplete, Refused
 from subsidy.clearing.batches import Batch, load_batches, load_payments, terms_of
-from subsidy.clearing.outbox import sync_folder
+from subsidy.clearing.outbox import file_digest, sync_folder
 from subsidy.clearing.outcome import VERDICTS, Applied
 from subsidy.clearing.profiles import Layout, Outbound, ResultLayout, fill, load, pattern
 from subsidy.errors import TransientError
@@ -101,6 +101,8 @@ def read_bank_files(
     result = BankFiles()
     if not folder.is_dir():
         return result
+    for interrupted in aside.left(folder):
+        _take_away(reader, folder / aside.name_of(interrupted), interrupted)
     named = [(_kind(reader, path.name), path) for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
     order = {"status": 0, "result": 1, "movement": 2, "unknown": 3}
     for kind, path in sorted(named, key=lambda pair: (order[pair[0]], pair[1].name)):
@@ -132,7 +134,7 @@ def _read(reader: _Reader, kind: str, path: Path, result: BankFiles) -> None:
         seen = conn.execute(sa.select(t.c.bank_file_no, t.c.state).where(t.c.centre == centre, t.c.sha256 == sha256)).one_or_none()
     if seen is not None and seen.state == "booked":
         result.duplicates += 1
-        _take_away(path)
+        _take_away(reader, path)
         return
     reader.store.put_bytes(data)
     try:
@@ -164,7 +166,7 @@ def _read(reader: _Reader, kind: str, path: Path, result: BankFiles) -> None:
     result.applied = result.applied + booked.applied
     for name, count in booked.movements.items():
         result.movements[name] = result.movements.get(name, 0) + count
-    _take_away(path)
+    _take_away(reader, path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,17 +439,21 @@ def _finding(conn: Connection, reader: _Reader, code: str, name: str, what: str,
     )
 
 
-def _take_away(path: Path) -> None:
-    """Move a file that is booked out of the way, never over another one."""
+def _take_away(reader: _Reader, path: Path, interrupted: Path | None = None) -> None:
+    """Move a file that is booked out of the way, never over another one. `interrupted`: where it lies aside since a process died."""
+    t = tables.bank_file
+
+    def booked(found: Path) -> bool:
+        query = sa.select(t.c.bank_file_no).where(t.c.centre == reader.policy.centre, t.c.sha256 == file_digest(found))
+        with reader.db.read() as conn:
+            return conn.execute(query.where(t.c.state == "booked")).first() is not None
+
+    target = aside.free(path.parent / "taken" / path.name)
     try:
-        folder = path.parent / "taken"
-        folder.mkdir(exist_ok=True)
-        target = folder / path.name
-        number = 1
-        while target.exists():
-            number += 1
-            target = folder / f"{path.name}.{number}"
-        os.rename(path, target)
+        if interrupted is None:
+            aside.take(path, target, booked)
+        else:
+            aside.decide(interrupted, target, booked)
         sync_folder(path.parent)
     except OSError as error:
         raise _unreadable(path, error) from error

@@ -14,6 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from subsidy.clearing import aside
+from subsidy.clearing.outbox import file_digest
 from subsidy.errors import Finding, TransientError
 from subsidy.facts.schema import TABLES
 from subsidy.facts.store import Segment
@@ -314,19 +316,30 @@ def _acknowledge(ctx: Context, token: int, file_no: int) -> None:
 
 def _put_aside(ctx: Context, arrival: Arrival) -> None:
     folder = ctx.settings.inbox(ctx.centre) / TAKEN / str(ctx.run.business_date)
-    folder.mkdir(parents=True, exist_ok=True)
-    now = arrival.path.stat()
-    if (now.st_size, now.st_mtime_ns) != (arrival.size, arrival.mtime_ns):
-        return  # meanwhile another file came under this name: it is read next time
+
+    def unchanged(path: Path) -> bool:
+        now = path.stat()
+        return (now.st_size, now.st_mtime_ns) == (arrival.size, arrival.mtime_ns)
+
     # The file goes first: without its companions it would look incomplete to a rerun, companions alone are swept up.
-    for path in (arrival.path, *arrival.companions.values()):
+    if not aside.take(arrival.path, folder / arrival.name, unchanged):
+        return  # meanwhile another file came under this name: it is read next time
+    for path in arrival.companions.values():
         path.replace(folder / path.name)
 
 
 def _sweep(ctx: Context) -> None:
-    """Put aside companions that an interrupted attempt of this run left behind."""
+    """Finish moving what an interrupted attempt was about to put aside, and the companions that one of this run left behind."""
     t = tables.file
     inbox = ctx.settings.inbox(ctx.centre)
+
+    def registered(found: Path) -> bool:
+        query = sa.select(t.c.file_no).where(t.c.centre == ctx.centre, t.c.sha256 == file_digest(found))
+        with ctx.db.read() as conn:
+            return conn.execute(query.where(t.c.name == aside.name_of(found))).first() is not None
+
+    for found in aside.left(inbox):
+        aside.decide(found, inbox / TAKEN / str(ctx.run.business_date) / aside.name_of(found), registered)
     with ctx.db.read() as conn:
         rows = conn.execute(sa.select(t.c.name, t.c.detail).where(t.c.centre == ctx.centre, t.c.run_no == ctx.run.run_no)).all()
     for name, detail in rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -13,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from clearing_house import OCTOBER, OWN, SEPTEMBER, House
 
-from subsidy.clearing import results
+from subsidy.clearing import aside, movements, results
 from subsidy.clearing.batches import load_payments
 from subsidy.clearing.results import read_result
 from subsidy.errors import TransientError
@@ -276,7 +277,7 @@ def test_crash_after_booking_and_before_moving_the_file(house: House, monkeypatc
     sent(house)
     path = house.answer(house.batches("2026-09")[0])
     with monkeypatch.context() as patched:
-        patched.setattr(results, "_take_away", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(results, "_take_away", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 house.read(READ)
@@ -284,6 +285,78 @@ def test_crash_after_booking_and_before_moving_the_file(house: House, monkeypatc
     assert (again.duplicates, again.applied.confirmed, again.booked) == (1, 2, 1)
     assert not path.exists()
     assert verify.verify(house.db, house.centre) == []
+
+
+def paid_and_returned(house: House) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Rows of a statement: the debit of the first payment, and its return."""
+    first = house.payments()[0]
+    debit = {key: first[key] for key in ("host_serial",)} | {"account": first["payee_account"], "summary": first["payment_no"]}
+    debit["amount"] = -first["amount_fen"]
+    return debit, debit | {"host_serial": "R1", "amount": first["amount_fen"], "summary": f"{first['payment_no']}退汇"}
+
+
+def test_statement_that_grows_while_it_is_booked_is_read_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent(house)
+    house.answer(house.batches("2026-09")[0])
+    house.read(READ)
+    debit, back = paid_and_returned(house)
+    path = house.statement([debit], READ)
+    short, book = path.read_bytes(), movements.book
+
+    def slowly(*given: Any, **named: Any) -> movements.Moved:
+        booked = book(*given, **named)
+        house.statement([debit, back], READ)  # the bank puts a longer statement in its place
+        return booked
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(movements, "book", slowly)
+        assert house.read(READ).movements == {"debit": 1}
+    assert path.exists() and path.read_bytes() != short
+    assert house.read(READ).movements == {"return": 1}
+    assert house.states() == ["returned", "confirmed"]
+    assert [p.name for p in house.results.iterdir() if p.is_file()] == []
+    assert verify.verify(house.db, house.centre) == []
+
+
+@pytest.mark.parametrize("content", ["booked", "longer"])
+def test_killed_while_a_file_lies_aside(house: House, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+    sent(house)
+    house.answer(house.batches("2026-09")[0])
+    house.read(READ)
+    debit, back = paid_and_returned(house)
+    path = house.statement([debit], READ)
+    short = path.read_bytes()
+    with monkeypatch.context() as killed:
+        killed.setattr(aside, "decide", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            house.read(READ)
+    (hidden,) = aside.left(house.results)
+    assert not path.exists() and aside.name_of(hidden) == path.name
+    if content == "longer":  # it was replaced just before it was put aside
+        house.statement([debit, back], READ)
+        path.replace(hidden)
+    again = house.read(READ)
+    assert (again.booked, again.duplicates, again.applied.returned) == ((1, 0, 1) if content == "longer" else (0, 0, 0))
+    taken = house.results / "taken" / path.name
+    assert not path.exists() and aside.left(house.results) == [] and (taken.read_bytes() == short) == (content == "booked")
+
+
+def test_file_that_goes_back_replaces_none(tmp_path: Path) -> None:
+    path, target = tmp_path / "a.txt", tmp_path / "taken" / "a.txt"
+    path.write_bytes(b"second")
+
+    def looked(found: Path) -> bool:
+        path.write_bytes(b"third")  # and a third one comes while the second lies aside
+        return False
+
+    assert not aside.take(path, target, looked)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a.txt": b"third", "a.txt.2": b"second"}
+    # Killed between going back and giving up the hidden name: both are the same file.
+    os.link(path, tmp_path / ".a.txt.taking")
+    (hidden,) = aside.left(tmp_path)
+    assert not aside.decide(hidden, target, lambda _: False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.txt", "a.txt.2"]
+    assert aside.take(path, target, lambda _: True) and target.read_bytes() == b"third"
 
 
 def test_disk_trouble_while_reading(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,7 +367,7 @@ def test_disk_trouble_while_reading(house: House, monkeypatch: pytest.MonkeyPatc
         raise OSError(30, "read-only")
 
     with monkeypatch.context() as patched:
-        patched.setattr(results.os, "rename", broken)
+        patched.setattr(os, "rename", broken)
         with pytest.raises(TransientError, match="RESULT-DISK"):
             house.read(READ)
     house.read(READ)

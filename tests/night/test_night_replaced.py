@@ -1,0 +1,52 @@
+"""A file in the inbox is replaced at the very moment in which the night puts it away: the new one stays and is read next."""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from fixtures import story
+from subsidy.ledger import tables
+from subsidy.ledger.database import open_database
+from subsidy.night import api
+from subsidy.night.take_in import TAKEN
+from subsidy.settings import Settings
+
+CENTRE, FIRST = "wenzhou", date(2026, 9, 11)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_replaced_while_it_is_put_away(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    story.deliver(settings.home, CENTRE, 1)
+    inbox = settings.inbox(CENTRE)
+    delivered = contents(inbox)
+    replaced: set[str] = set()
+
+    def meanwhile(move: Any) -> Any:
+        def moved(source: Any, target: Any, **named: Any) -> None:
+            path = Path(source)
+            if path.parent == inbox and path.name in delivered and path.name not in replaced:
+                replaced.add(path.name)
+                path.unlink()
+                path.write_bytes(b"another one")
+            move(source, target, **named)
+
+        return moved
+
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(os, name, meanwhile(getattr(os, name)))
+    api.run_night(settings, CENTRE, FIRST, "夜间")
+    registered = tables.file.c
+    with open_database(settings).read() as conn:
+        names = set(conn.execute(sa.select(registered.name).where(registered.centre == CENTRE)).scalars())
+    assert names and names <= replaced
+    assert {name: data for name, data in contents(inbox).items() if name in names} == dict.fromkeys(names, b"another one")
+    assert not [path for path in (inbox / TAKEN).rglob("*") if path.is_file() and path.read_bytes() == b"another one"]
