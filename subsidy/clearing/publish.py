@@ -35,6 +35,7 @@ from subsidy.clearing.batches import (
 from subsidy.clearing.profiles import Layout, Outbound, fill, load, pattern
 from subsidy.clearing.status import NEVER_CAME
 from subsidy.errors import TerminalError
+from subsidy.facts import memory
 from subsidy.facts.store import Store
 from subsidy.ledger import lease, postings, restore, tables, verify
 from subsidy.ledger.database import Database
@@ -98,6 +99,7 @@ def publish(
         published = state["state"] == "published"
         if not published:
             sizes = _refuse(db, conn, policy, outbound, state)
+            memory.give_back()
         batches = load_batches(conn, policy.centre, period)
         if not published:
             files = [f for batch in batches if batch.leaves for f in _files(db, conn, policy, outbound, batch, sizes[batch.batch_no])]
@@ -120,6 +122,7 @@ def publish(
         )
         if outcome == "taken":
             result.taken.append(file.name)
+        memory.give_back()
     with db.transaction(policy.centre, token) as conn:
         _finish(conn, policy, batches, period, sent_on, run_no, result.taken)
         result.state = "published"

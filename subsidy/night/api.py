@@ -10,9 +10,10 @@ from datetime import date
 from typing import Any
 
 from subsidy.errors import TerminalError
+from subsidy.facts import memory
 from subsidy.ledger import audit
 from subsidy.ledger.database import open_database
-from subsidy.night import bank, clock, context, memory, opening, posting, proving, reporting, settling, tally, trouble, upgrade
+from subsidy.night import bank, clock, context, opening, posting, proving, reporting, settling, tally, trouble, upgrade
 from subsidy.night import compute as computing
 from subsidy.night import recompute as recomputing
 from subsidy.night import take_in as taking

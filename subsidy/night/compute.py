@@ -16,6 +16,7 @@ from subsidy.entitlement.lines import LINES, SHADOW, Assessment
 from subsidy.entitlement.verification import REASONS as VERIFY_REASONS
 from subsidy.entitlement.verification import verify_contracts
 from subsidy.errors import Finding
+from subsidy.facts import memory
 from subsidy.facts.schema import Facts
 from subsidy.facts.store import Segment, Store
 from subsidy.ledger.postings import opening_findings
@@ -197,4 +198,5 @@ def check_part(part: Part) -> tuple[int, list[Finding], list[Failure]]:
         findings += [finding for _, found in done for finding in found]
         failures += failed
         isolate.stop_at_many(failures)
+        memory.give_back()
     return checked, findings, failures

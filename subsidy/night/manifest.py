@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from subsidy.facts import memory
 from subsidy.facts.schema import BUCKETS, TABLES, Facts
 from subsidy.facts.store import Segment, Store
 from subsidy.facts.view import load
 from subsidy.ledger import tables
 from subsidy.ledger.database import Database
-from subsidy.night import memory
 from subsidy.night.context import Run
 
 #: Rows of all fact tables that one bucket group may hold; decides memory, never a result.

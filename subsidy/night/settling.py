@@ -20,6 +20,7 @@ from subsidy.clearing import publish as publishing
 from subsidy.clearing import settle as building
 from subsidy.clearing.gather import PAYEES
 from subsidy.errors import Finding, TerminalError
+from subsidy.facts import memory
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
 from subsidy.night import clock, context, line_store, manifest, register, touched
@@ -71,6 +72,7 @@ def settle(ctx: Context, token: int) -> dict[str, Any]:
             )
             register.add_findings(ctx.db, conn, ctx.run, "clearing", result.findings)
             built.append(result.counts())
+            memory.give_back()
         return finish(conn, ctx.run, "settle", {"settlements": built})
 
 
