@@ -126,8 +126,8 @@ def test_batch_built_before_the_backup_and_sent_after_it_is_not_sent_again(
         assert api.answer_settlement(settings, CENTRE, "2026-09", person, "approve", waiting["content_hash"])["accepted"]
     if upto == "publishing":
         with monkeypatch.context() as cut:
-            cut.setattr(outbox, "room_for", lambda *_: (_ for _ in ()).throw(InterruptedError))
-            with pytest.raises(InterruptedError):
+            cut.setattr(outbox, "room_for", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
                 api.publish(settings, CENTRE, "2026-09")
     db = open_database(settings)
     with db.read() as conn:
