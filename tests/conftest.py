@@ -20,6 +20,15 @@ KEY = "test-key-" + "0" * 40
 _numbers = itertools.count(1)
 
 
+#: Files that take a worker longest: started last, they would leave the other worker idle.
+_LONGEST = ("test_night_sqlite_killed.py", "test_night_killed_postgresql.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, each on a worker of its own."""
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[sa.URL]:
     """URL of the maintenance database of a PostgreSQL server of this test process."""
