@@ -28,7 +28,7 @@ lint: $(VENV)/.ready
 	@$(BIN)/mypy
 
 test: lint
-	@$(BIN)/python -m pytest tests -m "not airflow and not browser" -n 2 --dist loadfile
+	@$(BIN)/python -m pytest tests -m "not airflow and not browser" -n 2 --dist loadfile --no-loadscope-reorder
 	@$(BIN)/python -m pytest tests -m "airflow or browser"
 
 quick: $(VENV)/.ready
