@@ -30,13 +30,14 @@ def payees_on(facts: Facts, day: date) -> pa.Table:
         return base
     keys = ["effective_on"] + [name for name in ("known_on",) if name in chosen.column_names] + ["change_no"]
     chosen = chosen.take(pc.sort_indices(chosen, [(name, "ascending") for name in keys]))
-    position = pc.index_in(chosen["agreement_no"], base["agreement_no"].combine_chunks()).to_numpy(zero_copy_only=False)
+    # -1: a change of an agreement that is not known.
+    position = pc.fill_null(pc.index_in(chosen["agreement_no"], base["agreement_no"].combine_chunks()), -1).to_numpy()
     columns = {name: base[name].combine_chunks() for name in PAYEES.names}
     for new, name in (("new_payee_account", "payee_account"), ("new_payee_name", "payee_name"), ("new_payee_bank_no", "payee_bank_no")):
         values = chosen[new].combine_chunks()
         given = pc.and_(pc.is_valid(values), pc.not_equal(pc.fill_null(values, ""), "")).to_numpy(zero_copy_only=False)
-        usable = given & ~np.isnan(position.astype(float))
+        usable = given & (position >= 0)
         last = np.full(base.num_rows, -1, np.int64)
-        last[position[usable].astype(np.int64)] = np.flatnonzero(usable)
+        last[position[usable]] = np.flatnonzero(usable)
         columns[name] = pc.if_else(pa.array(last >= 0), values.take(pa.array(np.maximum(last, 0))), columns[name])
     return pa.table(columns, schema=PAYEES)

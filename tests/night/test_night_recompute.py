@@ -95,6 +95,18 @@ class Crash(BaseException):
     """The process is gone."""
 
 
+def crashes(settings: Settings, monkeypatch: pytest.MonkeyPatch, step: str, given: list[dict[str, str]]) -> None:
+    """The recompute of share 26 % is approved and begun, and its process dies at `step`."""
+
+    def crash(*_: Any) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"subsidy.night.recompute.{step}", crash)
+        with pytest.raises(Crash):
+            api.recompute(settings, CENTRE, TODAY, "甲", "更正比例", given)
+
+
 @pytest.mark.parametrize("step", ["compute.compute", "compute.check", "posting.post", "proving.verify", "opening.close_run"])
 def test_an_interrupted_recompute_is_finished_by_the_next_and_keeps_no_night_waiting(
     step: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -104,13 +116,7 @@ def test_an_interrupted_recompute_is_finished_by_the_next_and_keeps_no_night_wai
     shown = api.preview(settings, CENTRE, TODAY)
     given = agreed(shown)
 
-    def crash(*_: Any) -> None:
-        raise Crash
-
-    with monkeypatch.context() as patched:
-        patched.setattr(f"subsidy.night.recompute.{step}", crash)
-        with pytest.raises(Crash):
-            api.recompute(settings, CENTRE, TODAY, "甲", "更正比例", given)
+    crashes(settings, monkeypatch, step, given)
     done = api.recompute(settings, CENTRE, TODAY, "甲", "更正比例", given)
     assert (done["posted"], done["amount_fen"], done["changed"]) == (shown["lines"], shown["amount_fen"], True)
     assert api.preview(settings, CENTRE, TODAY)["lines"] == 0
@@ -274,13 +280,7 @@ def test_an_approved_recompute_is_not_carried_out_by_another_engine(
     shown = api.preview(settings, CENTRE, TODAY)
     given = agreed(shown)
 
-    def crash(*_: Any) -> None:
-        raise Crash
-
-    with monkeypatch.context() as patched:
-        patched.setattr("subsidy.night.recompute.compute.compute", crash)
-        with pytest.raises(Crash):
-            api.recompute(settings, CENTRE, TODAY, "甲", "更正比例", given)
+    crashes(settings, monkeypatch, "compute.compute", given)
     before = postings(settings)
     with monkeypatch.context() as patched:
         upgraded(patched, 7)

@@ -108,13 +108,19 @@ def test_a_centre_that_never_ran_has_no_reports_to_refresh(settings: Settings) -
     assert api.refresh_reports(settings, CENTRE) == {"periods": [], "workbooks": []}
 
 
-def test_a_rejected_settlement_says_so(settings: Settings) -> None:
+def reject_the_first(settings: Settings) -> int:
+    """The first settlement is built and rejected. Returns its amount in fen."""
     play(settings, CENTRE, (1,))
     story.deliver(settings.home, CENTRE, 2)
     api.run_night(settings, CENTRE, DAYS[2], "夜间")
     waiting = api.pending_settlement(settings, CENTRE)
     assert waiting is not None
-    api.answer_settlement(settings, CENTRE, PERIODS[0], "审批甲", "reject", waiting["content_hash"])
+    assert api.answer_settlement(settings, CENTRE, PERIODS[0], "审批甲", "reject", waiting["content_hash"])["accepted"]
+    return int(waiting["amount_fen"])
+
+
+def test_a_rejected_settlement_says_so(settings: Settings) -> None:
+    reject_the_first(settings)
     assert api.refresh_reports(settings, CENTRE)["periods"] == [PERIODS[0]]
     assert cover(newest(settings, PERIODS[0]))["清算状态"].startswith("已驳回")
 
@@ -164,17 +170,12 @@ def test_what_failed_or_came_back_or_was_written_off_is_in_the_next_computed_sum
 
 
 def test_what_a_rejected_batch_gives_back_is_in_the_next_computed_sum(settings: Settings) -> None:
-    play(settings, CENTRE, (1,))
-    story.deliver(settings.home, CENTRE, 2)
-    api.run_night(settings, CENTRE, DAYS[2], "夜间")
-    waiting = api.pending_settlement(settings, CENTRE)
-    assert waiting is not None
-    api.answer_settlement(settings, CENTRE, PERIODS[0], "审批甲", "reject", waiting["content_hash"])
+    rejected_fen = reject_the_first(settings)
     for number in (3, 4):
         story.deliver(settings.home, CENTRE, number)
         api.run_night(settings, CENTRE, DAYS[number], "夜间")
     found = sources(newest(settings, PERIODS[1]))
-    assert found["批次驳回，款项退回待付"] == round(waiting["amount_fen"] / 100, 2) > 0
+    assert found["批次驳回，款项退回待付"] == round(rejected_fen / 100, 2) > 0
 
 
 def test_what_later_periods_list_as_open_is_mended_there_too(settings: Settings) -> None:
