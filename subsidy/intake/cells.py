@@ -71,7 +71,7 @@ def parse(column: Column, text: Spans | pa.Array, profile: Profile) -> Cells:
     """Parse one column of a table by its dictionary kind, the profile's units and code maps."""
     text = Spans.of(text)
     if _constant(text):
-        return _repeated(parse(column, text.slice(0, 1), profile), len(text))
+        return _repeated(parse(column, text.slice(0, 1), profile), text)
     lengths = text.lengths
     empty: Rows = np.zeros(0, np.int64) if not len(text) or int(lengths.min()) else np.flatnonzero(lengths == 0)
     cells = _PARSERS[column.kind](column, text, empty, profile)
@@ -110,9 +110,11 @@ def _same(text: Spans) -> bool:
     return True
 
 
-def _repeated(one: Cells, rows: int) -> Cells:
-    """The verdict on one row, for `rows` of them."""
-    cells = Cells(pa.repeat(one.values[0], rows), total=one.total * rows, unread=one.unread * rows)
+def _repeated(one: Cells, text: Spans) -> Cells:
+    """The verdict on one row, for all rows of `text`, which are the same."""
+    rows, value = len(text), one.values[0]
+    same = pa.types.is_string(value.type) and value.as_py() == text.text(0)
+    cells = Cells(text.array() if same else pa.repeat(value, rows), total=one.total * rows, unread=one.unread * rows)
     for code, _, words in one.faults:
         cells.fault(code, np.arange(rows), **words)
     return cells

@@ -54,8 +54,9 @@ def read(
     """
     profile = profiles.profiles.get(arrival.profile)
     reading = _Reading(arrival, profile, profiles, context, file_no, known_on, scratch, accept, checking, block_bytes, range_bytes)
-    with ThreadPoolExecutor(max(1, workers)) as pool, ThreadPoolExecutor(1) as hashing:
-        sums = hashing.submit(_digests, arrival.path, _algorithms(profile))
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        # First in line: a digest cannot be shared out, so it begins at once and its thread parses when it is done.
+        sums = pool.submit(_digests, arrival.path, _algorithms(profile))
         try:
             if profile is None:
                 raise refuse("FILE-UNKNOWN", file_name=arrival.name)

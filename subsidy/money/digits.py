@@ -21,7 +21,7 @@ from subsidy.money.spans import Places, Spans, Words, words_at
 _LONGEST = 24
 _MOST_DIGITS = 18
 #: Rows at a time: their columns stay in the processor's cache.
-_BLOCK = 1 << 13
+_BLOCK = 1 << 14
 #: 10^0 to 10^18.
 POWERS: npt.NDArray[np.int64] = np.array([10**i for i in range(_MOST_DIGITS + 1)], np.int64)
 

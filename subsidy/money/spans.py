@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-Places = npt.NDArray[np.int64]
+#: Places in bytes, 32 or 64 bits wide, as whoever made the column wrote them.
+Places = npt.NDArray[np.signedinteger[Any]]
 Words = npt.NDArray[np.uint64]
 
 
@@ -43,7 +45,7 @@ class Spans:
         _, places, texts = array.buffers()
         if not len(array) or places is None:
             return cls(np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros(0, np.int64), _array=array)
-        offsets = np.frombuffer(places, kind, len(array) + 1, array.offset * kind.itemsize).astype(np.int64)
+        offsets = np.frombuffer(places, kind, len(array) + 1, array.offset * kind.itemsize)
         data = np.frombuffer(texts, np.uint8) if texts is not None and texts.size else np.zeros(0, np.uint8)
         return cls(data, offsets[:-1], offsets[1:], _array=array)
 

@@ -9,13 +9,11 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from subsidy.intake.delivery import Block, Broken
-from subsidy.intake.dialects.lines import lines_of
+from subsidy.intake.dialects.lines import in_parts, lines_of
 from subsidy.intake.profile import TableSpec
 from subsidy.money import Spans
 
 SEP = "\x1f"
-#: pyarrow parses pieces of this size: they stay in the processor's cache. Above the limit of a line.
-_PARSED = 1 << 20
 _SEP = SEP.encode()
 _SURPLUS = "\x1f"  # name of the empty column after a last separator; no dictionary code looks like it
 
@@ -33,7 +31,8 @@ def read_csv(
     `verify` when a column is not UTF-8."""
     return pacsv.read_csv(
         pa.BufferReader(data),
-        read_options=pacsv.ReadOptions(column_names=list(names), use_threads=False, block_size=_PARSED),
+        # In one piece: the columns of several would have to be put together again.
+        read_options=pacsv.ReadOptions(column_names=list(names), use_threads=False, block_size=len(data) + 1),
         parse_options=pacsv.ParseOptions(
             delimiter=separator, quote_char='"' if quoted else False, double_quote=quoted, escape_char=False,
             newlines_in_values=quoted, ignore_empty_lines=False,
@@ -82,9 +81,9 @@ def _strange(utf8: bytes, separator: str) -> bool:
     """Whether there is any control byte that is neither a line feed nor the separator."""
     # DEL and the C1 range are left to the text checks; here only what could disturb cutting.
     data = np.frombuffer(utf8, np.uint8)
-    if separator >= " " and len(data):
+    if separator >= " ":
         # Eleven below, a line feed is the greatest byte, the controls above it the least ones, and those below it stay what they are.
-        return int(data.min()) < 10 or int((data - np.uint8(11)).min()) < 32 - 11
+        return any(int(part.min()) < 10 or int((part - np.uint8(11)).min()) < 32 - 11 for part in in_parts(data))
     allowed = int(np.count_nonzero(data == 10))
     if separator < " ":
         allowed += int(np.count_nonzero(data == ord(separator)))
