@@ -124,6 +124,11 @@ def clear(
     return Clearing(period, version, changed, content_hash, tuple(complete), tuple(idle), tuple(sorted(missing)), tuple(positions), path)
 
 
+def cleared(conn: Connection) -> set[str]:
+    """The months that were ever cleared."""
+    return set(conn.execute(sa.select(tables.clearing.c.period).distinct()).scalars())
+
+
 def _data(position: Position) -> dict[str, Any]:
     return {name: getattr(position, name) for name in Position.__dataclass_fields__}
 

@@ -79,7 +79,7 @@ def _print(args: argparse.Namespace, data: Any, text: str) -> None:
 def _print_and_refresh(args: argparse.Namespace, settings: Settings, data: dict[str, Any], text: str) -> None:
     """Bring the workbooks up to what was done, as the DAGs do in a task of its own, and print both."""
     written = api.refresh_reports(settings, args.centre)
-    _print(args, data | {"workbooks": written["workbooks"]}, f"{text}\n{previewing.refreshed(written)}")
+    _print(args, data | {name: written[name] for name in ("workbooks", "cleared")}, f"{text}\n{previewing.refreshed(written)}")
 
 
 def _context(settings: Settings, centre: str) -> Context:

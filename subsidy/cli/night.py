@@ -100,7 +100,7 @@ def run_results(args: argparse.Namespace) -> int:
     """Read the banks' files once."""
     settings = load_settings()
     result = api.read_results(settings, args.centre, args.date, actor())
-    result["workbooks"] = api.refresh_reports(settings, args.centre)["workbooks"]
+    result |= {name: value for name, value in api.refresh_reports(settings, args.centre).items() if name != "periods"}
     if args.json:
         print(json.dumps(result, ensure_ascii=False, default=str))
     else:

@@ -140,7 +140,7 @@ class Database:
         @sa.event.listens_for(engine, "connect")
         def _settings(connection: Any, _: Any) -> None:
             cursor = connection.cursor()
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "cache_size = -65536", "temp_store = MEMORY"):
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "cache_size = -65536"):
                 cursor.execute(f"PRAGMA {pragma}")
             cursor.close()
 

@@ -167,8 +167,10 @@ def read_results(settings: Settings, centre: str, business_date: date, actor: st
 @trouble.told
 def refresh_reports(settings: Settings, centre: str) -> dict[str, Any]:
     """Write the workbooks of the periods whose ledger moved on since, as new versions: after an answer, a publication, bank files.
-    Returns periods and paths; none when all are current."""
-    return reporting.refresh(settings, centre)
+    Months that were cleared over all centres before, and of which the centre's part moved on, are cleared again. Returns periods, paths,
+    and `cleared` (period and version of each new clearing); all empty when everything is current."""
+    written = reporting.refresh(settings, centre)
+    return {**written, "cleared": bank.clear_again(settings, centre)}
 
 
 @trouble.told

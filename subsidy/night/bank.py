@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import date
 from typing import Any
@@ -9,12 +11,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from subsidy.clearing import overall, profiles, results, vouchers
-from subsidy.errors import TerminalError
+from subsidy.errors import BusyError, TerminalError
 from subsidy.ledger import tables
-from subsidy.ledger.database import open_database
-from subsidy.night import context, reporting
+from subsidy.ledger.database import Database, open_database
+from subsidy.night import context, moved, reporting
 from subsidy.policy import PolicyError, centre_names, load_centre
 from subsidy.settings import Settings
+
+#: Seconds that a clearing waits for another one to end.
+PATIENCE_SECONDS = 60
 
 
 def read_results(settings: Settings, centre: str, business_date: date, actor: str) -> dict[str, Any]:
@@ -37,7 +42,8 @@ def read_results(settings: Settings, centre: str, business_date: date, actor: st
 
 
 def clear_month(settings: Settings, period: str) -> dict[str, Any]:
-    """Clear `period` over all centre folders. A folder that cannot be loaded is named among the missing."""
+    """Clear `period` over all centre folders, one clearing at a time, lest an older look at the ledger makes the newer version. A folder
+    that cannot be loaded is named among the missing."""
     db = open_database(settings)
     policies, broken = [], []
     for name in centre_names(settings.rules):
@@ -45,6 +51,34 @@ def clear_month(settings: Settings, period: str) -> dict[str, Any]:
             policies.append(load_centre(settings.rules, name))
         except PolicyError:
             broken.append(name)
-    done = overall.clear(db, settings, policies, period, broken=broken)
-    workbook = reporting.write_clearing(db, settings, done, {policy.centre: policy.name for policy in policies})
+    with ExitStack() as turn:
+        token = _turn(turn, db, f"清算 {period}")
+        done = overall.clear(db, settings, policies, period, broken=broken)
+        workbook = reporting.write_clearing(db, settings, token, done, {policy.centre: policy.name for policy in policies})
     return {**asdict(done), "workbook": workbook}
+
+
+def _turn(turn: ExitStack, db: Database, what: str) -> int:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return turn.enter_context(context.working(db, overall.CLEARING, what))
+        except BusyError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.5)
+
+
+def clear_again(settings: Settings, centre: str) -> list[dict[str, Any]]:
+    """Clear each month again that was cleared before and for which something of `centre` was booked since: a result, a return, a late
+    publication. The same content makes no new version; a kill on the way loses none. Returns {period, version} of each new version."""
+    db = open_database(settings)
+    with db.read() as conn:
+        cleared = overall.cleared(conn)
+        reached, old = moved.now(conn, centre), moved.mark(conn, centre, moved.CLEARED) or moved.Mark()
+        behind = sorted(cleared & moved.booked(conn, centre, old, reached)) if cleared else []
+    done = [clear_month(settings, period) for period in behind]
+    if cleared and reached != old:
+        with context.working(db, centre, "更新月度清算") as token, db.transaction(centre, token) as conn:
+            moved.remember(conn, centre, reached, moved.CLEARED)
+    return [{"period": month["period"], "version": month["version"]} for month in done if month["changed"]]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from subsidy.clearing import profiles
+from subsidy.clearing import overall, profiles
 from subsidy.clearing import vouchers as voucher_file
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
@@ -356,7 +356,7 @@ def clearing(settings: Settings, month: str) -> dict[str, Any]:
             )
             .order_by(p.c.kind.desc(), p.c.path.desc())
         ).mappings().all()  # fmt: skip
-        months = _cleared(conn)
+        months = sorted(overall.cleared(conn), reverse=True)
         read = [dict(v) | {name: json.loads(v[name]) for name in ("complete", "missing", "detail")} for v in versions]
         since = _since(conn, settings, month, read[0]) if read else []
     return {"versions": read, "files": [dict(x) for x in files], "months": months, "since": since}
@@ -378,15 +378,10 @@ def _answers(counted: tally.Tally) -> tuple[int, ...]:
     return tuple(sum(counted.states.get(state, (0, 0))[1] for state in states) for states in ANSWERS.values())
 
 
-def _cleared(conn: Connection) -> list[str]:
-    c = tables.clearing
-    return list(conn.execute(sa.select(c.c.period).distinct().order_by(c.c.period.desc())).scalars())
-
-
 def last_cleared(settings: Settings) -> str:
     """The newest month that was cleared over all centres; "" when none was."""
     with open_database(settings).read() as conn:
-        return next(iter(_cleared(conn)), "")
+        return max(overall.cleared(conn), default="")
 
 
 def downloadable(settings: Settings, centre: str, sha256: str) -> dict[str, Any] | None:

@@ -31,8 +31,9 @@ from subsidy.clearing.reconcile import PATIENCE_DAYS, three_way
 from subsidy.clearing.vouchers import month_of
 from subsidy.ledger import tables
 
-#: Name of the step row that holds the mark; the newest run that has one counts.
-STEP = "workbooks"
+#: Names of the step rows that hold a mark: how far the workbooks go, and how far the clearings over all centres know a centre. The newest
+#: run that has one counts.
+STEP, CLEARED = "workbooks", "cleared"
 #: How long after it left a batch is watched for differences that become a matter for people.
 WATCHED = timedelta(days=6 * PATIENCE_DAYS)
 
@@ -62,11 +63,11 @@ def now(conn: Connection, centre: str) -> Mark:
     return Mark(**numbers, block=int(newest or 0) + 1, on=on or date.min)
 
 
-def mark(conn: Connection, centre: str) -> Mark | None:
-    """How far the stored workbooks go; None when none was ever written."""
+def mark(conn: Connection, centre: str, name: str = STEP) -> Mark | None:
+    """How far the stored workbooks (or clearings) go; None when none was ever written."""
     t = tables.step
     found = conn.execute(
-        sa.select(t.c.result).where(t.c.centre == centre, t.c.name == STEP).order_by(t.c.run_no.desc()).limit(1)
+        sa.select(t.c.result).where(t.c.centre == centre, t.c.name == name).order_by(t.c.run_no.desc()).limit(1)
     ).scalar_one_or_none()
     if found is None:
         return None
@@ -74,14 +75,14 @@ def mark(conn: Connection, centre: str) -> Mark | None:
     return Mark(**{**kept, "on": date.fromisoformat(kept["on"])})
 
 
-def remember(conn: Connection, centre: str, reached: Mark) -> None:
+def remember(conn: Connection, centre: str, reached: Mark, name: str = STEP) -> None:
     """Move the mark, in the transaction of what was written."""
     t, r = tables.step, tables.run
     run_no = conn.execute(sa.select(sa.func.max(r.c.run_no)).where(r.c.centre == centre)).scalar_one()
     result = json.dumps(asdict(reached), default=str, sort_keys=True)
-    here = (t.c.centre == centre, t.c.run_no == run_no, t.c.name == STEP)
+    here = (t.c.centre == centre, t.c.run_no == run_no, t.c.name == name)
     if not conn.execute(sa.update(t).where(*here).values(result=result)).rowcount:
-        conn.execute(sa.insert(t).values(centre=centre, run_no=run_no, name=STEP, input_hash="", result=result))
+        conn.execute(sa.insert(t).values(centre=centre, run_no=run_no, name=name, input_hash="", result=result))
 
 
 def booked(conn: Connection, centre: str, old: Mark, new: Mark) -> set[str]:

@@ -145,25 +145,14 @@ def still_says(settings: Settings, centre: str, period: str, shown: fingerprint.
     return sorted(title for title in now.keys() | shown.sheets.keys() if now.get(title) != shown.sheets.get(title))
 
 
-def write_clearing(db: Database, settings: Settings, clearing: Clearing, names: Mapping[str, str]) -> str:
-    """Write the clearing workbook of a month over all centres; returns its path under the home folder. The same content is not written
-    twice. `names`: centre folder → name for people."""
+def write_clearing(db: Database, settings: Settings, token: int, clearing: Clearing, names: Mapping[str, str]) -> str:
+    """Write the clearing workbook of a month over all centres, under the lease `token` of `CLEARING`; returns its path under the home
+    folder. The same content is not written twice. `names`: centre folder → name for people."""
     with db.read() as conn:
         book = clearing_workbook.book(conn, clearing, names)
     own = Run(CLEARING, 0, vouchers.month_of(clearing.period)[0], "clearing", "", "", 0, "closed")
-    with context.working(db, CLEARING, f"汇总清算报表 {clearing.period}") as token:
-        return show(
-            db,
-            settings,
-            CLEARING,
-            token,
-            "workbook",
-            settings.reports(CLEARING),
-            f"clearing-{clearing.period}",
-            ".xlsx",
-            own,
-            lambda path: workbook.write(book, path),
-        )
+    name, folder = f"clearing-{clearing.period}", settings.reports(CLEARING)
+    return show(db, settings, CLEARING, token, "workbook", folder, name, ".xlsx", own, lambda path: workbook.write(book, path))
 
 
 def centre_of(settings: Settings, code: str) -> str:

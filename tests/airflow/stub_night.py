@@ -115,7 +115,7 @@ def read_results(settings: Settings, centre: str, business_date: date, actor: st
 def refresh_reports(settings: Settings, centre: str) -> dict[str, Any]:
     with state(settings, centre) as value:
         value["steps"].append([0, "refresh"])
-    return {"periods": [], "workbooks": []}
+    return {"periods": [], "workbooks": [], "cleared": []}
 
 
 def preview(settings: Settings, centre: str, business_date: date) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from reports_samples import CENTRE, PERIODS
 
 from fixtures import bank, story
 from subsidy.clearing import events
+from subsidy.errors import BusyError
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
-from subsidy.night import api, board, moved, recovering, reporting
+from subsidy.night import api, board, context, moved, recovering, reporting
+from subsidy.night import bank as night_bank
 from subsidy.reports import fingerprint
 from subsidy.settings import Settings
 
@@ -98,14 +101,14 @@ def test_the_stored_workbook_says_what_became_of_the_payments(settings: Settings
 
 def test_nothing_booked_writes_nothing(told: Settings) -> None:
     before, files = state(told), visible_files(told)
-    assert api.refresh_reports(told, CENTRE) == {"periods": [], "workbooks": []}
+    assert api.refresh_reports(told, CENTRE) == {"periods": [], "workbooks": [], "cleared": []}
     api.read_results(told, CENTRE, DAYS[4] + timedelta(days=3), "夜间")
     assert api.refresh_reports(told, CENTRE)["workbooks"] == []
     assert (state(told), visible_files(told)) == (before, files)
 
 
 def test_a_centre_that_never_ran_has_no_reports_to_refresh(settings: Settings) -> None:
-    assert api.refresh_reports(settings, CENTRE) == {"periods": [], "workbooks": []}
+    assert api.refresh_reports(settings, CENTRE) == {"periods": [], "workbooks": [], "cleared": []}
 
 
 def reject_the_first(settings: Settings) -> int:
@@ -258,7 +261,60 @@ def test_the_clearing_page_names_who_was_answered_after_its_version(settings: Se
     assert api.clear_month(settings, period)["version"] == 1
     assert board.clearing(settings, period)["since"] == []
     answer(settings, DAYS[3])
-    read_results(settings, CENTRE, DAYS[3])
+    api.read_results(settings, CENTRE, DAYS[3], "夜间")
     assert board.clearing(settings, period)["since"] == [CENTRE]
     assert api.clear_month(settings, period)["version"] == 2
     assert board.clearing(settings, period)["since"] == []
+
+
+def test_a_cleared_month_is_cleared_again_when_answers_come_in(settings: Settings) -> None:
+    period = PERIODS[0]
+    play(settings, CENTRE, (1, 2))
+    assert api.refresh_reports(settings, CENTRE)["cleared"] == []  # never cleared: nobody asked for it yet
+    assert board.clearing(settings, period)["versions"] == []
+    open_fen = api.clear_month(settings, period)["positions"][0]["open_fen"]
+
+    answer(settings, DAYS[3])
+    api.read_results(settings, CENTRE, DAYS[3], "夜间")
+    assert api.refresh_reports(settings, CENTRE)["cleared"] == [{"period": period, "version": 2}]
+    shown = board.clearing(settings, period)
+    assert shown["since"] == [] and [v["version"] for v in shown["versions"]] == [2, 1]
+    assert shown["versions"][0]["detail"]["positions"][0]["open_fen"] < open_fen
+    assert len([f for f in shown["files"] if f["kind"] == "transfer"]) == 2
+    assert api.refresh_reports(settings, CENTRE)["cleared"] == []
+
+    api.read_results(settings, CENTRE, DAYS[3], "夜间")  # nothing new
+    assert api.refresh_reports(settings, CENTRE)["cleared"] == []
+
+
+def test_a_clearing_that_fails_is_made_by_the_next_call(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    period = PERIODS[0]
+    play(settings, CENTRE, (1, 2))
+    api.clear_month(settings, period)
+    answer(settings, DAYS[3])
+    api.read_results(settings, CENTRE, DAYS[3], "夜间")
+    for broken in ((night_bank.overall, "clear"), (night_bank.reporting, "write_clearing"), (night_bank.moved, "remember")):
+        with monkeypatch.context() as patched:
+            patched.setattr(*broken, lambda *_, **__: (_ for _ in ()).throw(RuntimeError("dies")))
+            with pytest.raises(RuntimeError):
+                night_bank.clear_again(settings, CENTRE)
+    night_bank.clear_again(settings, CENTRE)
+    shown = board.clearing(settings, period)
+    assert [v["version"] for v in shown["versions"]] == [2, 1] and shown["since"] == []
+    assert {f["kind"] for f in shown["files"] if "V002" in f["path"]} == {"transfer", "workbook"}
+
+
+def test_two_clearings_of_a_month_wait_for_each_other(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looked at the ledger first must not make the newer version."""
+    play(settings, CENTRE, (1, 2))
+    db = open_database(settings)
+    with ThreadPoolExecutor(1) as beside:
+        with context.working(db, night_bank.overall.CLEARING, "别人的清算"):
+            with monkeypatch.context() as patched:
+                patched.setattr(night_bank, "PATIENCE_SECONDS", 0)
+                with pytest.raises(BusyError, match="别人的清算"):
+                    api.clear_month(settings, PERIODS[0])
+            waiting = beside.submit(api.clear_month, settings, PERIODS[0])
+            with pytest.raises(TimeoutError):
+                waiting.result(2)
+        assert waiting.result(30)["version"] == 1
