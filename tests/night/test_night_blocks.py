@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from playing import by_hand, play
+from playing import PEOPLE, by_hand, play
 
 from fixtures import story
 from fixtures.centres import CENTRES
@@ -107,18 +107,65 @@ def test_a_payee_change_counts_for_what_is_sent_from_its_day_on(settings: Settin
     """The batch that night SECOND builds is sent the day after, which is the settlement day."""
     play(settings, "wenzhou", (1,))
     story.deliver(settings.home, "wenzhou", 2)
-    i, p = tables.payment_item, tables.payment
+    number, old = paid_agreement()
+    new = change_payee(settings, number, SECOND, effective_on)
+    api.run_night(settings, "wenzhou", SECOND, "夜间")
+    assert accounts_of(settings, number) == {"2026-09": new if is_new else old}
+
+
+def test_a_payee_change_after_approval_leaves_the_approved_batch_as_it_is(settings: Settings) -> None:
+    """What was approved is sent, to the byte; the new account is paid from the next settlement on, which people are asked about anew."""
+    play(settings, "wenzhou", (1,))
+    story.deliver(settings.home, "wenzhou", 2)
+    api.run_night(settings, "wenzhou", SECOND, "夜间")
+    waiting = api.pending_settlement(settings, "wenzhou")
+    assert waiting is not None
+    for person in PEOPLE[: waiting["approvals_needed"]]:
+        assert api.answer_settlement(settings, "wenzhou", "2026-09", person, "approve", waiting["content_hash"])["accepted"]
+    number, old = paid_agreement()
+    new = change_payee(settings, number, SECOND + timedelta(days=1), SECOND)
+    api.run_night(settings, "wenzhou", SECOND + timedelta(days=1), "夜间")
+
+    still = api.pending_settlement(settings, "wenzhou")
+    assert still is not None and (still["state"], still["content_hash"]) == ("approved", waiting["content_hash"])
+    published = api.publish(settings, "wenzhou", "2026-09")
+    sent = b"".join((settings.home / name).read_bytes() for name in published["files"])
+    assert old.encode() in sent and new.encode() not in sent
+
+    play(settings, "wenzhou", (3,))
+    story.deliver(settings.home, "wenzhou", 4)
+    api.run_night(settings, "wenzhou", date(2026, 10, 14), "夜间")
+    assert accounts_of(settings, number) == {"2026-09": old, "2026-10": new}
+    again = api.pending_settlement(settings, "wenzhou")
+    assert again is not None and again["content_hash"] != waiting["content_hash"]
+
+
+def paid_agreement() -> tuple[str, str]:
+    """An agreement that the first settlement of wenzhou pays, and its account."""
     number = next(line.agreement_no for line in story.expected("wenzhou").settlements[0].lines if line.payable_fen > 0)
+    return number, next(f.agreement["SKZHHM"] for f in story.facts("wenzhou", 2) if f.agreement["TXXYBH"] == number)
+
+
+def change_payee(settings: Settings, number: str, arrives_on: date, effective_on: date) -> str:
+    """A TX03 gives the agreement another account, which is returned."""
     loan = next(f for f in story.facts("wenzhou", 2) if f.agreement["TXXYBH"] == number)
     empty = dict.fromkeys(("QSRQ", "ZZRQ", "XDKQS", "XDKHKFS"))
     new = {"XSKZHHM": "6217000000000000001", "XSKZHMC": loan.agreement["SKZHMC"], "XSKHLHH": loan.agreement["SKHLHH"]}
-    change = {"BGLSH": "BG999", "TXXYBH": number, "SXRQ": effective_on, "BGLX": "payee", "BGYY": "换卡"} | empty | new
     centre = CENTRES["wenzhou"]
-    delivery = Delivery(centre.name, centre.code, settings.inbox("wenzhou"), SECOND, 7)
-    delivery.add("TX03", change)
+    delivery = Delivery(centre.name, centre.code, settings.inbox("wenzhou"), arrives_on, 7)
+    delivery.add("TX03", {"BGLSH": "BG999", "TXXYBH": number, "SXRQ": effective_on, "BGLX": "payee", "BGYY": "换卡"} | empty | new)
     delivery.close()
-    api.run_night(settings, "wenzhou", SECOND, "夜间")
+    return new["XSKZHHM"]
+
+
+def accounts_of(settings: Settings, number: str) -> dict[str, str]:
+    """Period → the account to which it pays the agreement."""
+    b, i, p = tables.batch, tables.payment_item, tables.payment
+    query = (
+        sa.select(b.c.period, p.c.payee_account)
+        .join(p, sa.and_(p.c.centre == b.c.centre, p.c.batch_no == b.c.batch_no))
+        .join(i, sa.and_(i.c.centre == p.c.centre, i.c.payment_no == p.c.payment_no))
+        .where(i.c.agreement_no == number, i.c.amount_fen > 0)
+    )
     with open_database(settings).read() as conn:
-        query = sa.select(p.c.payee_account).join(i, sa.and_(i.c.centre == p.c.centre, i.c.payment_no == p.c.payment_no))
-        paid = set(conn.execute(query.where(i.c.agreement_no == number)).scalars())
-    assert paid == {new["XSKZHHM"] if is_new else loan.agreement["SKZHHM"]}
+        return {str(period): str(account) for period, account in conn.execute(query)}

@@ -102,11 +102,11 @@ def test_both_databases_end_in_the_same_ledger(settings: Settings, postgres_url:
 def test_a_rerun_changes_nothing(settings_on: Settings) -> None:
     play(settings_on, "quzhou")
     before, files = state(settings_on), visible_files(settings_on)
-    for night in story.nights():
-        if night.centre == "quzhou":
-            rerun = api.run_night(settings_on, "quzhou", night.business_date, "夜间")
-            assert rerun["open_night"]["rerun"]
-            assert rerun["compute"]["rerun_differences"] == 0
+    days = [night.business_date for night in story.nights() if night.centre == "quzhou"]
+    for day in days + [days[1]] * 9:  # each night once, and one that settles ten times
+        rerun = api.run_night(settings_on, "quzhou", day, "夜间")
+        assert rerun["open_night"]["rerun"]
+        assert rerun["compute"]["rerun_differences"] == 0
     assert approve(settings_on, "quzhou") is None
     assert state(settings_on) == before
     assert visible_files(settings_on) == files
