@@ -124,11 +124,16 @@ def _can_encode(name: str, encoding: str) -> bool:
     return True
 
 
+def _joined(texts: pa.Array) -> str:
+    """All texts one behind the other."""
+    whole = pa.array([0, len(texts)], pa.int32())
+    return str(pc.binary_join(pa.ListArray.from_arrays(whole, texts), "")[0].as_py())
+
+
 def _bad_names(names: pa.Array, layout: Layout) -> dict[int, str]:
     """Row → why the layout cannot hold the name. Encoded as one text first: most batches hold no such name."""
     bad: dict[int, str] = {}
-    joined = "\n".join(names.to_pylist())
-    if not _can_encode(joined, layout.encoding):
+    if not _can_encode(_joined(names), layout.encoding):
         for row, name in enumerate(names.to_pylist()):
             if not _can_encode(name, layout.encoding):
                 character = _unencodable(name, layout.encoding)
@@ -238,6 +243,7 @@ def gather(
     first_row = np.full(payee_count, count, np.int64)
     np.minimum.at(first_row, key.indices.to_numpy().astype(np.int64), np.arange(count))
     columns = {name: column.take(pa.array(first_row)) for name, column in chosen.items()}
+    del fields, chosen, key, at  # as large as the settlement itself
     has = payee_of >= 0
     stays = pc.is_in(agreements, value_set=pa.array(sorted(stopped), pa.string())).to_numpy(zero_copy_only=False)
     moves = has & ~stays
@@ -326,11 +332,11 @@ def _payments(
     rank[np.argsort(first, kind="stable")] = np.arange(len(first))
     group = rank[group]
     size = len(first)
-    chosen = due.take(pa.array(rows))
+    before = due.select(["replaces", "attempt"]).take(pa.array(rows))
     payee_row = pa.array(payees[np.sort(first)])
-    replaces = _text(chosen["replaces"])
+    replaces = _text(before["replaces"])
     attempts = np.zeros(size, np.int64)
-    np.maximum.at(attempts, group, np.asarray(chosen["attempt"].fill_null(0)).astype(np.int64))
+    np.maximum.at(attempts, group, np.asarray(before["attempt"].fill_null(0)).astype(np.int64))
     latest: list[str | None] = [None] * size
     retried = np.flatnonzero(pc.not_equal(replaces, "").to_numpy(zero_copy_only=False))
     for row in retried:
@@ -347,6 +353,10 @@ def _payments(
         },
         schema=GATHERED,
     )
+    # Items stand by payment, and within one in the order of the dues.
+    order = np.argsort(group, kind="stable")
+    group, amounts = group[order], amounts[order]
+    chosen = due.select(["agreement_no", "account_no", "serial_no", "settled", "bucket"]).take(pa.array(rows[order]))
     settled = chosen["settled"].combine_chunks().fill_null(False).to_numpy(zero_copy_only=False)
     kinds = np.where(amounts < 0, 2, np.where(settled, 1, 0))
     items = pa.table(
@@ -361,4 +371,4 @@ def _payments(
         },
         schema=ITEMS,
     )
-    return payments, items.take(pc.sort_indices(items, [("group", "ascending")]))
+    return payments, items

@@ -291,6 +291,28 @@ def _first_batch(conn: Connection, centre: str, payment_no: str) -> int:
     return int(conn.execute(sa.select(p.c.batch_no).where(p.c.centre == centre, p.c.payment_no == payment_no)).scalar_one())
 
 
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """What becomes one batch: the payments of a gathering that `chosen` marks, with their items; picked when their turn has come."""
+
+    direction: str
+    route: str
+    layout: Layout | None
+    payments: pa.Table
+    items: pa.Table
+    chosen: pa.ChunkedArray
+
+    @property
+    def count(self) -> int:
+        """How many payments."""
+        return int(pc.sum(self.chosen, min_count=0).as_py())
+
+    def tables(self) -> tuple[pa.Table, pa.Table]:
+        """Payments and items."""
+        payments = self.payments.filter(self.chosen)
+        return payments, self.items.filter(pc.is_in(self.items["group"], payments["group"].combine_chunks()))
+
+
 class _Builder:
     """Numbers payments and batches in a fixed order and writes them: out (own, other or single), netting, in (own, other)."""
 
@@ -301,7 +323,7 @@ class _Builder:
         self.batches: list[Batch] = []
         self.parts: list[tuple[Batch, str, str]] = []
         self.first_payment = ""
-        self._work: list[tuple[str, str, Layout | None, pa.Table, pa.Table]] = []
+        self._work: list[_Route] = []
 
     def add(self, payments: pa.Table, items: pa.Table, layout: Layout, direction: str) -> None:
         """Split gathered payments by route; payments of 0 fen become a netting batch."""
@@ -309,59 +331,50 @@ class _Builder:
         bank = pc.equal(pc.utf8_slice_codeunits(payments["payee_bank_no"], 0, 3), self.terms.paying_account.bank_code)
         routes = [("own", bank), ("other", pc.invert(bank))] if layout.splits else [("single", paying)]
         for route, chosen in routes:
-            self._take(direction, route, layout, payments.filter(pc.and_(chosen, paying)), items)
-        self._take("net", "single", None, payments.filter(pc.invert(paying)), items)
+            self._take(_Route(direction, route, layout, payments, items, pc.and_(chosen, paying)))
+        self._take(_Route("net", "single", None, payments, items, pc.invert(paying)))
 
-    def _take(self, direction: str, route: str, layout: Layout | None, payments: pa.Table, items: pa.Table) -> None:
-        if payments.num_rows:
-            chosen = items.filter(pc.is_in(items["group"], payments["group"].combine_chunks()))
-            self._work.append((direction, route, layout, payments, chosen))
+    def _take(self, route: _Route) -> None:
+        if route.count:
+            self._work.append(route)
 
     def write(self) -> None:
         """Take all numbers at once and write batches, payments, items and their first event."""
         centre = self.policy.centre
-        count = sum(payments.num_rows for _, _, _, payments, _ in self._work)
+        count = sum(route.count for route in self._work)
         if not count:
             return
         payment_at = next_numbers(self.conn, centre, "payment", count)
         batch_at = next_numbers(self.conn, centre, "batch", len(self._work))
-        sends = sum(layout is not None for _, _, layout, _, _ in self._work)
+        sends = sum(route.layout is not None for route in self._work)
         send_at = next_numbers(self.conn, centre, "send", sends)
-        self.first_payment = self._number(payment_at)
-        for direction, route, layout, payments, items in self._work:
+        self.first_payment = self._numbers(payment_at, 1)[0].as_py()
+        for route in self._work:
             send_no = f"NET{batch_at:017d}"
-            if layout is not None:
+            if route.layout is not None:
                 send_no, send_at = f"{self.dates.settlement_on:%Y%m%d}{send_at:012d}", send_at + 1
-            numbers = pa.array([self._number(payment_at + i) for i in range(payments.num_rows)], pa.string())
-            self._one(direction, route, layout, payments, items, batch_at, send_no, numbers)
-            payment_at += payments.num_rows
+            self._one(route, batch_at, send_no, self._numbers(payment_at, route.count))
+            payment_at += route.count
             batch_at += 1
 
-    def _number(self, n: int) -> str:
-        return f"TX{self.dates.period.replace('-', '')}{n:010d}"
+    def _numbers(self, first: int, count: int) -> pa.Array:
+        """`count` payment numbers from `first` on: ``TX`` period and ten digits."""
+        counted = pa.array(np.arange(first, first + count)).cast(pa.string())
+        return pc.binary_join_element_wise(f"TX{self.dates.period.replace('-', '')}", pc.ascii_lpad(counted, 10, "0"), "")
 
-    def _one(
-        self,
-        direction: str,
-        route: str,
-        layout: Layout | None,
-        payments: pa.Table,
-        items: pa.Table,
-        batch_no: int,
-        send_no: str,
-        numbers: pa.Array,
-    ) -> None:
-        centre, rows = self.policy.centre, payments.num_rows
+    def _one(self, route: _Route, batch_no: int, send_no: str, numbers: pa.Array) -> None:
+        centre, layout, rows = self.policy.centre, route.layout, route.count
+        payments, items = route.tables()
         batch = Batch(
             batch_no=batch_no,
             period=self.dates.period,
             settlement_on=self.dates.settlement_on,
-            direction=direction,
+            direction=route.direction,
             bank_code=self.terms.paying_account.bank_code,
-            route=route,
+            route=route.route,
             profile=layout.name if layout else "",
             send_no=send_no,
-            file_name=self._file_name(layout, route, send_no) if layout else "",
+            file_name=self._file_name(layout, route.route, send_no) if layout else "",
             sha256="",
             payment_count=rows,
             amount_fen=int(np.asarray(payments["amount_fen"]).sum()),

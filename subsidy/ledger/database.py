@@ -140,6 +140,7 @@ class Database:
         @sa.event.listens_for(engine, "connect")
         def _settings(connection: Any, _: Any) -> None:
             cursor = connection.cursor()
+            # Sorts beyond the cache go to files, as by default: memory does not grow with history.
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "cache_size = -65536"):
                 cursor.execute(f"PRAGMA {pragma}")
             cursor.close()

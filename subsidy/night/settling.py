@@ -136,7 +136,7 @@ def _inputs(ctx: Context, due: Sequence[SettlementDates]) -> tuple[pa.Table, lis
             mine = waiting.filter(pc.less_equal(waiting["booked_on"], pa.scalar(dates.cutoff_on)))
             for row in mine.group_by("reason").aggregate([("entitled_fen", "sum")]).to_pylist():
                 by_reason[row["reason"]] += row["entitled_fen_sum"]
-    return pa.concat_tables(parties), [dict(by_reason) for by_reason in held]
+    return pa.concat_tables(parties).combine_chunks(), [dict(by_reason) for by_reason in held]
 
 
 def _known(ctx: Context) -> list[Any]:
