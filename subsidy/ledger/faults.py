@@ -34,7 +34,10 @@ def translate(error: BaseException, committing: bool = False) -> SubsidyError | 
         lost = True
     if family in _FULL:
         return TerminalError(
-            "DB-FULL", "数据库所在磁盘，或它排序用的临时目录所在磁盘已满。", "本步骤已整体撤销，没有写入一半的数据。", "清理或扩充磁盘空间后重跑本步骤。"
+            "DB-FULL",
+            "数据库所在磁盘，或它排序用的临时目录所在磁盘已满。",
+            "本步骤已整体撤销，没有写入一半的数据。",
+            "清理或扩充磁盘空间后重跑本步骤。",
         )
     if family in _READ_ONLY:
         return TerminalError(
