@@ -74,14 +74,13 @@ def identity_numbers_ok(numbers: pa.Array) -> NDArray[np.bool_]:
     if int(digits.max()) > 9:
         sure = digits.max(axis=0) <= 9
         digits[:, ~sure] = 1
-    places = digits.astype(np.int32)
-    total = np.zeros(len(at), np.int32)
-    for place, weight in zip(places, _ID_WEIGHTS, strict=True):
-        total += place * weight
-    sure &= _ID_CHECK[total % 11] == matrix[:, 17]
-    sure &= _PROVINCE[places[0] * 10 + places[1]]
+    total = np.zeros(len(at), np.uint16)  # at most nine times the sum of the weights
+    for place, weight in zip(digits, _ID_WEIGHTS, strict=True):
+        total += place * np.uint16(weight)
+    sure &= _ID_CHECK[total % np.uint16(11)] == matrix[:, 17]
+    sure &= _PROVINCE[digits[0] * np.uint8(10) + digits[1]]
     born = np.zeros(len(at), np.int32)
-    for place in places[6:14]:
+    for place in digits[6:14]:
         born = born * 10 + place
     ok[at] = sure & (days_of(born) != NONE)
     return ok
