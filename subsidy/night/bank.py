@@ -15,7 +15,7 @@ from subsidy.errors import BusyError, TerminalError
 from subsidy.ledger import tables
 from subsidy.ledger.database import Database, open_database
 from subsidy.night import context, moved, reporting
-from subsidy.policy import PolicyError, centre_names, load_centre
+from subsidy.policy import CentrePolicy, PolicyError, centre_names, load_centre
 from subsidy.settings import Settings
 
 #: Seconds that a clearing waits for another one to end.
@@ -45,17 +45,23 @@ def clear_month(settings: Settings, period: str) -> dict[str, Any]:
     """Clear `period` over all centre folders, one clearing at a time, lest an older look at the ledger makes the newer version. A folder
     that cannot be loaded is named among the missing."""
     db = open_database(settings)
+    policies, broken = _centres(settings)
+    with ExitStack() as turn:
+        token = _turn(turn, db, f"清算 {period}")
+        done = overall.clear(db, settings, policies, period, broken=broken)
+        workbook = reporting.write_clearing(db, settings, token, done, {policy.centre: policy.name for policy in policies})
+    return {**asdict(done), "workbook": workbook}
+
+
+def _centres(settings: Settings) -> tuple[list[CentrePolicy], list[str]]:
+    """The policies of all centre folders, and the folders that cannot be loaded."""
     policies, broken = [], []
     for name in centre_names(settings.rules):
         try:
             policies.append(load_centre(settings.rules, name))
         except PolicyError:
             broken.append(name)
-    with ExitStack() as turn:
-        token = _turn(turn, db, f"清算 {period}")
-        done = overall.clear(db, settings, policies, period, broken=broken)
-        workbook = reporting.write_clearing(db, settings, token, done, {policy.centre: policy.name for policy in policies})
-    return {**asdict(done), "workbook": workbook}
+    return policies, broken
 
 
 def _turn(turn: ExitStack, db: Database, what: str) -> int:
@@ -71,14 +77,17 @@ def _turn(turn: ExitStack, db: Database, what: str) -> int:
 
 def clear_again(settings: Settings, centre: str) -> list[dict[str, Any]]:
     """Clear each month again that was cleared before and for which something of `centre` was booked since: a result, a return, a late
-    publication. The same content makes no new version; a kill on the way loses none. Returns {period, version} of each new version."""
+    publication. The same content makes no new version; a kill on the way loses none. While a centre folder cannot be loaded nothing is
+    cleared, lest a version drops a centre that an earlier one had; the next call after it was mended does. Returns {period, version} of
+    each new version."""
     db = open_database(settings)
     with db.read() as conn:
         cleared = overall.cleared(conn)
         reached, old = moved.now(conn, centre), moved.mark(conn, centre, moved.CLEARED) or moved.Mark()
         behind = sorted(cleared & moved.booked(conn, centre, old, reached)) if cleared else []
+    if not cleared or reached == old or _centres(settings)[1]:
+        return []
     done = [clear_month(settings, period) for period in behind]
-    if cleared and reached != old:
-        with context.working(db, centre, "更新月度清算") as token, db.transaction(centre, token) as conn:
-            moved.remember(conn, centre, reached, moved.CLEARED)
+    with context.working(db, centre, "更新月度清算") as token, db.transaction(centre, token) as conn:
+        moved.remember(conn, centre, reached, moved.CLEARED)
     return [{"period": month["period"], "version": month["version"]} for month in done if month["changed"]]

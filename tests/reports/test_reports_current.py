@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
@@ -302,6 +304,21 @@ def test_a_clearing_that_fails_is_made_by_the_next_call(settings: Settings, monk
     shown = board.clearing(settings, period)
     assert [v["version"] for v in shown["versions"]] == [2, 1] and shown["since"] == []
     assert {f["kind"] for f in shown["files"] if "V002" in f["path"]} == {"transfer", "workbook"}
+
+
+def test_a_broken_folder_drops_no_centre_from_a_cleared_month(settings: Settings, tmp_path: Path) -> None:
+    """Nothing is cleared again while another centre's folder cannot be loaded; when it is mended, what was put off is made up."""
+    play(settings, CENTRE, (1, 2))
+    assert api.clear_month(settings, PERIODS[0])["version"] == 1
+    rules = tmp_path / "rules"
+    shutil.copytree(settings.rules, rules)
+    (rules / "quzhou" / "policy.yaml").write_text("centre: none\n", encoding="utf-8")
+    broken = dataclasses.replace(settings, rules=rules)
+    answer(settings, DAYS[3])
+    api.read_results(broken, CENTRE, DAYS[3], "夜间")
+    assert api.refresh_reports(broken, CENTRE)["cleared"] == []
+    assert api.refresh_reports(settings, CENTRE)["cleared"] == [{"period": PERIODS[0], "version": 2}]
+    assert board.clearing(settings, PERIODS[0])["versions"][0]["missing"] == board.clearing(settings, PERIODS[0])["versions"][1]["missing"]
 
 
 def test_two_clearings_of_a_month_wait_for_each_other(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
