@@ -6,6 +6,7 @@ A hash only ever narrows a search; whoever uses one compares the strings afterwa
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -21,12 +22,20 @@ _CRC = np.array([zlib.crc32(bytes([i])) ^ zlib.crc32(b"\0") for i in range(256)]
 
 
 def _step(crc: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    after: NDArray[np.uint32] = _CRC[crc & 0xFF] ^ (crc >> np.uint32(8))
+    after: NDArray[np.uint32] = _CRC.take(crc & 0xFF) ^ (crc >> np.uint32(8))
     return after
 
 
+#: Longest texts of one length for which tables are kept.
+_CRC_LONGEST = 32
 #: Two bytes at a time.
 _CRC_PAIR = _step(_step(np.arange(1 << 16, dtype=np.uint32)))
+
+
+@lru_cache(maxsize=_CRC_LONGEST)
+def _pair(following: int) -> NDArray[np.uint32]:
+    """What two bytes, `following` bytes before the end, add to a CRC: the contributions of all bytes add up by exclusive or."""
+    return _CRC_PAIR if not following else _step(_pair(following - 1))
 
 
 def _flat(column: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -63,10 +72,12 @@ def crc32(column: pa.Array | pa.ChunkedArray) -> NDArray[np.uint32]:
     if not len(lengths):
         return crc
     shortest, longest = int(lengths.min()), int(lengths.max())
+    if shortest == longest and 2 <= longest <= _CRC_LONGEST:
+        return _crc32_even(data[starts[0] : starts[0] + longest * len(starts)].reshape(-1, longest))
     pairs = shortest - shortest % 2
     for position in range(0, pairs, 2):
         pair = np.ndarray((len(data) - 1,), np.dtype("<u2"), data, 0, (1,))[starts + position]
-        crc = _CRC_PAIR[(crc ^ pair) & 0xFFFF] ^ (crc >> np.uint32(16))
+        crc = _CRC_PAIR.take((crc ^ pair) & 0xFFFF) ^ (crc >> np.uint32(16))
     rows = slice(None)
     for position in range(pairs, longest):
         if position < shortest:
@@ -76,6 +87,21 @@ def crc32(column: pa.Array | pa.ChunkedArray) -> NDArray[np.uint32]:
             part = crc[rows]
             crc[rows] = _CRC[(part ^ data[starts[rows] + position]) & 0xFF] ^ (part >> np.uint32(8))
     return crc ^ np.uint32(0xFFFFFFFF)
+
+
+def _crc32_even(texts: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """`crc32` of texts of one length, a row each."""
+    length = texts.shape[1]
+    start = np.array([0xFFFFFFFF], np.uint32)
+    for _ in range(length):
+        start = _step(start)
+    crc = np.full(len(texts), start[0] ^ np.uint32(0xFFFFFFFF), np.uint32)
+    for position in range(0, length - 1, 2):
+        pair = np.ndarray((len(texts),), np.dtype("<u2"), texts, position, (length,))
+        crc ^= _pair(length - position - 2).take(pair)
+    if length % 2:
+        crc ^= _CRC.take(texts[:, -1])
+    return crc
 
 
 def bucket_of(contract_nos: pa.Array | pa.ChunkedArray) -> NDArray[np.int16]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from subsidy.facts.hashing import U64
 from subsidy.facts.schema import FactTable
 from subsidy.facts.view import key_hash, same_rows
 from subsidy.intake.context import Context
@@ -23,6 +24,8 @@ from subsidy.intake.result import Counts
 from subsidy.intake.spool import Spool
 
 Rows = NDArray[np.int64]
+#: Column of the rows to be booked: `key_hash` of what identifies a row, or of its content in tables without a key.
+KEY_HASH = "key_hash"
 
 
 @dataclass(slots=True)
@@ -50,11 +53,16 @@ class Earlier:
     unreadable: int
 
 
+def hashed(rows: pa.Table, table: FactTable) -> pa.Table:
+    """`rows` with the column that `book` compares them by."""
+    return rows.append_column(KEY_HASH, pa.array(key_hash(rows, table.key or [c.name for c in table.columns])))
+
+
 def book(
     incoming: Spool, spec: TableSpec, context: Context, known_on: date, file_no: int, business_date: date, earlier: Earlier,
     keep_keys: bool = False,
 ) -> Booking:
-    """Book the rows of `incoming` (typed columns, ``line_no``, ``bucket``) as facts of file `file_no` known on `known_on`."""
+    """Book the rows of `incoming` (typed columns, ``line_no``, ``bucket``, `hashed`) as facts of file `file_no` known on `known_on`."""
     table = spec.table
     facts = Spool(table.arrow, incoming.scratch, incoming.ranges, incoming.held_bytes)
     booking = Booking(Counts(), facts)
@@ -80,9 +88,9 @@ def _range(
     full = spec.mode == "full"
     wanted = None if full or not rows.num_rows else rows.select(list(key))
     known = context.existing(table.name, buckets, wanted) if full or rows.num_rows else table.arrow.empty_table()
-    left, right = _join(rows, known, key)
+    left, right = _join(rows, known, key, rows[KEY_HASH].to_numpy() if table.key else key_hash(rows, key))
     content = [c.name for c in table.columns]
-    same = same_rows(rows.take(pa.array(left)), known.take(pa.array(right)), [*content, "bucket"])
+    same = _same(rows, left, known, right, [*content, "bucket"])
     mine = set(earlier.file_nos) | {file_no}
     foreign = ~np.isin(known["file_no"].to_numpy()[right], list(mine))
     status = np.zeros(rows.num_rows, np.int8)  # 0 added, 1 changed, 2 unchanged
@@ -119,8 +127,7 @@ def _alone(rows: pa.Table, table: FactTable, earlier: Earlier, booking: Booking)
     n = rows.num_rows
     content = [c.name for c in table.columns]
     occurrence = np.zeros(n, np.int32)
-    key = list(table.key) or content
-    hashes = key_hash(rows, key)
+    key, hashes = list(table.key) or content, rows[KEY_HASH].to_numpy()
     keep = np.ones(n, np.bool_)
     if n > 1:
         ordered = np.sort(hashes)
@@ -179,14 +186,14 @@ def _unbalanced(rows: pa.Table) -> list[int]:
         return []
     accounts = key_hash(rows, ("account_no",))
     ordered = np.sort(accounts)
-    several = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    if not len(several):
+    if not bool((ordered[1:] == ordered[:-1]).any()):
         return []
     regular = pc.and_(pc.equal(rows["kind"], "02"), pc.and_(rows["balance_after_fen"].is_valid(), rows["reverses"].is_null()))
-    at = np.flatnonzero(regular.to_numpy(zero_copy_only=False) & np.isin(accounts, several))
-    part = rows.take(pa.array(at))
-    instalment = part["instalment"].to_numpy()
-    order = np.lexsort([part["line_no"].to_numpy(), instalment, accounts[at]])
+    at = np.flatnonzero(regular.to_numpy(zero_copy_only=False))
+    part = rows.select(["instalment", "balance_after_fen", "principal_repaid_fen", "line_no"]).take(pa.array(at))
+    instalment = part["instalment"].fill_null(-2).to_numpy().astype(np.int16)  # at most 480
+    # Both sorts keep the order of lines.
+    order = np.lexsort([instalment, accounts[at]])
     balance = part["balance_after_fen"].to_numpy()[order]
     repaid = part["principal_repaid_fen"].to_numpy()[order]
     lines = part["line_no"].to_numpy()[order]
@@ -195,12 +202,12 @@ def _unbalanced(rows: pa.Table) -> list[int]:
     return sorted(lines[1:][wrong].tolist())
 
 
-def _join(rows: pa.Table, known: pa.Table, key: Sequence[str]) -> tuple[Rows, Rows]:
-    """Pairs (row, known row) with the same key; each side holds a key at most once."""
+def _join(rows: pa.Table, known: pa.Table, key: Sequence[str], ours: U64) -> tuple[Rows, Rows]:
+    """Pairs (row, known row) with the same key, whose hashes in `rows` are `ours`; each side holds a key at most once."""
     empty = np.zeros(0, np.int64)
     if not rows.num_rows or not known.num_rows:
         return empty, empty
-    ours, theirs = key_hash(rows, key), key_hash(known, key)
+    theirs = key_hash(known, key)
     order = np.argsort(theirs, kind="stable")
     first = np.searchsorted(theirs[order], ours, side="left")
     last = np.searchsorted(theirs[order], ours, side="right")
@@ -212,8 +219,15 @@ def _join(rows: pa.Table, known: pa.Table, key: Sequence[str]) -> tuple[Rows, Ro
         others = order[first[i] + 1 : last[i]]
         pairs.append((np.full(len(others), i), others))
     left, right = np.concatenate([a for a, _ in pairs]), np.concatenate([b for _, b in pairs])
-    equal = same_rows(rows.take(pa.array(left)), known.take(pa.array(right)), key)
+    equal = _same(rows, left, known, right, key)
     return left[equal], right[equal]
+
+
+def _same(rows: pa.Table, left: Rows, known: pa.Table, right: Rows, columns: Sequence[str]) -> NDArray[np.bool_]:
+    """Pair by pair: whether the row and the known row agree in `columns`."""
+    if not len(left):
+        return np.zeros(0, np.bool_)
+    return same_rows(rows.take(pa.array(left)), known.take(pa.array(right)), columns)
 
 
 def _withdraw(

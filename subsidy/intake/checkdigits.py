@@ -77,8 +77,8 @@ def identity_numbers_ok(numbers: pa.Array) -> NDArray[np.bool_]:
     total = np.zeros(len(at), np.uint16)  # at most nine times the sum of the weights
     for place, weight in zip(digits, _ID_WEIGHTS, strict=True):
         total += place * np.uint16(weight)
-    sure &= _ID_CHECK[total % np.uint16(11)] == matrix[:, 17]
-    sure &= _PROVINCE[digits[0] * np.uint8(10) + digits[1]]
+    sure &= _ID_CHECK.take(total % np.uint16(11)) == matrix[:, 17]
+    sure &= _PROVINCE.take(digits[0] * np.uint8(10) + digits[1])
     born = np.zeros(len(at), np.int32)
     for place in digits[6:14]:
         born = born * 10 + place

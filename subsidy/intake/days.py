@@ -30,7 +30,7 @@ def days_of(numbers: NDArray[np.signedinteger[Any]]) -> NDArray[np.int32]:
     """Days since 1970 of each yyyymmdd, `NONE` where there is no such day."""
     index = numbers - FIRST
     if len(index) and int(index.min()) >= 0 and int(index.max()) < len(_DAYS):
-        found: NDArray[np.int32] = _DAYS[index]
+        found: NDArray[np.int32] = _DAYS.take(index)
         return found
     inside = (index >= 0) & (index < len(_DAYS))
     return np.where(inside, _DAYS[np.where(inside, index, 0)], NONE)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes
 from subsidy.errors import Finding
 from subsidy.facts.schema import TABLES
 from subsidy.intake.arrival import Arrival
-from subsidy.intake.book import Booking, Earlier, book
+from subsidy.intake.book import KEY_HASH, Booking, Earlier, book, hashed
 from subsidy.intake.cells import parse
 from subsidy.intake.context import Context, KnownFile
 from subsidy.intake.cross import compare
@@ -37,6 +37,8 @@ from subsidy.intake.stretches import Lines
 from subsidy.money import format_yuan, parse_yuan
 
 _CHUNK = 1 << 18
+#: How many times its size an archive's rows may be; only used to choose into how many ranges they would be spilled.
+_UNPACKED = 16
 
 
 def read(
@@ -48,7 +50,7 @@ def read(
 
     `accept`: soft file faults (``FILE-WITHDRAWALS``, ``FILE-OLDER``) that a person has released. `scratch`: folder for spill files.
     `checking`: judge the file by itself, without asking whether the rows' parents are known; such a result must not be booked.
-    `workers` threads parse, `block_bytes` at a time; a file beyond `range_bytes` is spilled by ranges of buckets: none of the three
+    `workers` threads parse, `block_bytes` at a time; rows beyond `range_bytes` are spilled by ranges of buckets: none of the three
     changes the result. A fault of the file as a whole gives state ``refused`` or ``held``, never an exception; OSError only when the
     file cannot be opened at all.
     """
@@ -194,10 +196,11 @@ class _Reading:
         """Parse, check, compare and book one table."""
         spec, profile = sheet.spec, self.profile
         assert profile is not None and self.identity is not None
+        size = self.arrival.path.stat().st_size * (_UNPACKED if profile.container != "none" else 1)
         ranges = 1
         # The key of a change does not say where its row belongs: keep such tables in one range.
         if spec.table.name != "change":
-            while ranges < 256 and self.arrival.path.stat().st_size > ranges * self.range_bytes:
+            while ranges < 256 and size > ranges * self.range_bytes:
                 ranges *= 2
         incoming = Spool(_incoming_schema(spec), self.scratch, ranges, self.range_bytes)
         counts, totals, unread = Counts(), dict[str, int](), dict[str, int]()
@@ -206,6 +209,8 @@ class _Reading:
         try:
             for checked in self._checked(sheet, pool):
                 counts.rows_in += checked.rows_in
+                if counts.rows_in > profile.limits.rows:
+                    raise refuse("FILE-ROWS-LIMIT", table=spec.table.code, limit=profile.limits.rows)
                 good.add(checked.rows["line_no"].to_numpy())
                 for into, what in ((totals, checked.totals), (unread, checked.unread)):
                     for code, value in what.items():
@@ -249,7 +254,9 @@ class _Reading:
         assert self.profile is not None and self.identity is not None
         accept = frozenset(("PARENT-UNKNOWN",)) if self.checking else frozenset()
         block, day = chunk.parse(), self.identity.business_date
-        return check_block(block, spec, self.profile, self.lineage, day, self.arrival.name, self.file_no, accept)
+        checked = check_block(block, spec, self.profile, self.lineage, day, self.arrival.name, self.file_no, accept)
+        checked.rows = hashed(checked.rows, spec.table)
+        return checked
 
     def _placed(self, rows: pa.Table) -> pa.Table:
         if not self.checking:
@@ -462,8 +469,8 @@ def _as_written(total_fen: int, profile: Profile) -> str:
 
 
 def _incoming_schema(spec: TableSpec) -> pa.Schema:
-    """Typed columns of the table, then line and bucket."""
-    meta = {"line_no": pa.int32(), "bucket": pa.int16()}
+    """Typed columns of the table, then line, bucket and the hash that rows are compared by."""
+    meta = {"line_no": pa.int32(), "bucket": pa.int16(), KEY_HASH: pa.uint64()}
     fields = [f for f in spec.table.arrow if f.name in {c.name for c in spec.table.columns}]
     return pa.schema([*fields, *(pa.field(n, t) for n, t in meta.items())])
 

@@ -26,26 +26,45 @@ class Spool:
     """Rows with a column ``bucket``, handed back in ascending ranges of buckets."""
 
     def __init__(self, schema: pa.Schema, scratch: Path | None = None, ranges: int = 1, held_bytes: int = HELD_BYTES) -> None:
-        """`ranges` is a power of two up to 256; with one range everything stays in memory."""
+        """There is one range until more than `held_bytes` have come; then there are `ranges`, a power of two up to 256."""
         assert ranges in (1, 2, 4, 8, 16, 32, 64, 128, 256)
         self.schema = schema
         self.rows = 0
-        self.ranges = ranges
+        self.ranges = 1
         self.scratch = scratch
-        self._held: list[list[pa.Table]] = [[] for _ in range(ranges)]
+        self._ranges = ranges
+        self._held: list[list[pa.Table]] = [[]]
         self.held_bytes = held_bytes
         self._held_bytes = 0
-        self._files: list[tuple[Path, Any, Any] | None] = [None] * ranges
-        self._paths: list[Path | None] = [None] * ranges
+        self._files: list[tuple[Path, Any, Any] | None] = [None]
+        self._paths: list[Path | None] = [None]
 
     def add(self, table: pa.Table) -> None:
         """Take rows of any buckets."""
         if not table.num_rows:
             return
         self.rows += table.num_rows
+        self._held_bytes += table.nbytes
         if self.ranges == 1:
             self._held[0].append(table)
+            if self._ranges > 1 and self._held_bytes > self.held_bytes:
+                self._divide()
             return
+        self._distribute(table)
+        if self._held_bytes > self.held_bytes:
+            self._flush()
+
+    def _divide(self) -> None:
+        """From one range in memory to several, which are spilled."""
+        whole = self._held[0]
+        self.ranges = self._ranges
+        self._held = [[] for _ in range(self.ranges)]
+        self._files, self._paths = [None] * self.ranges, [None] * self.ranges
+        while whole:
+            self._distribute(whole.pop(0))
+        self._flush()
+
+    def _distribute(self, table: pa.Table) -> None:
         index = table["bucket"].to_numpy().astype(np.int32) // (BUCKETS // self.ranges)
         order = np.argsort(index, kind="stable")
         edges = np.searchsorted(index[order], np.arange(self.ranges + 1))
@@ -54,9 +73,6 @@ class Spool:
             if edges[i + 1] > edges[i]:
                 # A slice would keep the whole block alive.
                 self._held[i].append(sorted_rows.slice(edges[i], edges[i + 1] - edges[i]))
-        self._held_bytes += table.nbytes
-        if self._held_bytes > self.held_bytes:
-            self._flush()
 
     def _flush(self) -> None:
         for i, tables in enumerate(self._held):

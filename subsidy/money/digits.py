@@ -73,20 +73,17 @@ def _word_by_word(
 ) -> tuple[Block, npt.NDArray[np.bool_]]:
     """The rows as their last sixteen bytes, with as many decimals as the first row has; and of which rows that is certain."""
     decimals = _decimals(data[begin[0] : end[0]].tobytes()) if point else 0
-    first = data[np.minimum(begin, len(data) - 1)]
+    first = data.take(begin, mode="clip")
     negative = first == ord("-")
     minus = sign and bool(negative.any())
     if minus:
         begin = begin + negative
-        first = data[np.minimum(begin, len(data) - 1)]
+        first = data.take(begin, mode="clip")
     length = end - begin
     wide = int(length.max()) > 8
     sure = (length >= (decimals + 2 if decimals else 1)) & (length <= 16)
-    if int(end.min()) < 16:
-        sure &= end >= 16
-        end = np.maximum(end, 16)
-    low = words_at(data, end - 8)
-    high = words_at(data, end - 16) if wide else None
+    low = _words_before(data, end)
+    high = _words_before(data, end, 8) if wide else None
     count = length
     if decimals:
         # Take the point out: what stands before it moves up by one byte.
@@ -116,6 +113,16 @@ def _word_by_word(
     return (unscaled, np.full(len(begin), decimals, np.int64), valid), sure
 
 
+def _words_before(data: npt.NDArray[np.uint8], end: Places, gap: int = 0) -> Words:
+    """The eight bytes before each place less `gap`; zeros stand before the data."""
+    early = int(np.searchsorted(end, 8 + gap))
+    words = words_at(data, np.maximum(end - (8 + gap), 0) if early else end - (8 + gap))
+    if early:
+        before = np.append(np.zeros(8 + gap, np.uint8), data[: 8 + gap])
+        words[:early] = words_at(before, end[:early])
+    return words
+
+
 def _decimals(text: bytes) -> int:
     """Decimals of one row, at most as many as leave the point within its last eight bytes."""
     _, point, behind = text.rpartition(b".")
@@ -125,7 +132,7 @@ def _decimals(text: bytes) -> int:
 def _number(words: Words, count: Places, sure: npt.NDArray[np.bool_]) -> Words:
     """The last `count` bytes of each word as a number; not `sure` where one of them is no digit. Overwrites `words`."""
     words ^= _ZEROS
-    words &= _LAST[count]
+    words &= _LAST.take(count)
     if (wrong := _not_digits(words)) is not None:
         sure &= ~wrong
     return _joined(words)

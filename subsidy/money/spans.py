@@ -88,7 +88,12 @@ class Spans:
 
 
 def words_at(data: npt.NDArray[np.uint8], places: Places) -> Words:
-    """The eight bytes from each place on as one number, the first byte lowest. All eight must lie in `data`."""
+    """The eight bytes from each ascending place on as one number, the first byte lowest. All eight must lie in `data`."""
+    if places.ndim == 1 and len(places) > 1:
+        step = int(places[1]) - int(places[0])
+        if int(places[-1]) - int(places[0]) == step * (len(places) - 1) and bool((places[1:] - places[:-1] == step).all()):
+            # Equally spaced: no need to go from place to place.
+            return np.ndarray((len(places),), np.dtype("<u8"), data, int(places[0]), (step,)).astype(np.uint64)
     anywhere = np.ndarray((len(data) - 7,), np.dtype("<u8"), data, 0, (1,))
     found: Words = anywhere[places]
     return found

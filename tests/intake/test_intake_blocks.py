@@ -44,11 +44,11 @@ def test_records_stay_whole_wherever_a_block_ends(records: list[list[str]], bloc
     longest = max(sum(2 * len(field.encode()) + 3 for field in record) for record in records)
     lines = Lines(stream, Limits(), quoted=True, block_bytes=block + longest)
     blocks = list(lines.blocks(trailer=False))
-    assert b"".join(part for _, part, _ in blocks) == data
+    assert b"".join(part for _, part in blocks) == data
     number = 1
-    for first, part, feeds in blocks:
-        assert (first, part.count(b"\n")) == (number, feeds) and part.count(b'"') % 2 == 0 and part.endswith(b"\n")
-        number += feeds
+    for first, part in blocks:
+        assert first == number and part.count(b'"') % 2 == 0 and part.endswith(b"\n")
+        number += part.count(b"\n")
 
 
 @given(st.binary(max_size=200), st.integers(1, 64), st.booleans(), st.booleans())
@@ -56,8 +56,8 @@ def test_lines_are_lines_wherever_a_block_ends(data: bytes, block: int, seekable
     stream = io.BufferedReader(io.BytesIO(data) if seekable else Pipe(data))  # type: ignore[arg-type]
     lines = Lines(stream, Limits(), block_bytes=block)
     blocks = list(lines.blocks(trailer))
-    assert all(part.endswith(b"\n") for _, part, _ in blocks[:-1])
-    body = b"".join(part for _, part, _ in blocks)
+    assert all(part.endswith(b"\n") for _, part in blocks[:-1])
+    body = b"".join(part for _, part in blocks)
     if not trailer:
         assert body == data
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from intake_desk import RULES
 
 from subsidy.intake import load_profiles
-from subsidy.intake.delivery import Block
+from subsidy.intake.delivery import Block, Broken
 from subsidy.intake.dialects.cut import column_names, cut
+from subsidy.intake.dialects.jsonl import JsonChunk
 from subsidy.intake.dialects.lines import is_utf8, occurs
 from subsidy.intake.dialects.xmlfile import XmlChunk, _Rows
 from subsidy.intake.faults import FileRefused
@@ -66,7 +68,7 @@ def test_lines_are_cut_at_their_separators_and_nowhere_else(lines: list[list[str
 
 
 @pytest.mark.parametrize("after_last", [False, True])
-def test_an_empty_line_is_the_same_with_any_separator(after_last: bool) -> None:
+def test_an_empty_line_has_no_fields_with_any_separator(after_last: bool) -> None:
     def block(separator: str) -> Block:
         line = separator.join("abcd"[: len(NAMES)]) + (separator if after_last else "")
         data = f"{line}\n\n{line}\n".encode()
@@ -74,8 +76,9 @@ def test_an_empty_line_is_the_same_with_any_separator(after_last: bool) -> None:
         return cut(data, data, 1, column_names(OTHER_SUBSIDIES, after_last), wanted, separator)
 
     one, more = block("|"), block("@|$")
-    assert one.rows == more.rows == 3
+    assert one.rows == more.rows == 2
     assert contents(one)[:2] == contents(more)[:2]
+    assert one.broken == more.broken == [Broken(2, b"", "ROW-FIELDS")]
 
 
 @settings(deadline=None)
@@ -159,6 +162,59 @@ def test_xml_by_columns_is_xml_by_its_grammar(data: bytes) -> None:
 def test_xml_in_the_usual_form_takes_the_quick_way(values: list[list[str]], before: str) -> None:
     data = (before + "\n".join(map(row_of, values))).encode()
     assert XmlChunk(XML, OTHER_SUBSIDIES, 1, data)._usual(data) is not None
+
+
+# --- JSON lines ------------------------------------------------------------------------------------------------------
+
+JSON_TEXT = st.one_of(
+    st.text("0123456789.- 消补\x7f\u0085\uffff{}:,'", max_size=6),
+    st.sampled_from([r"a\"b", r"\\", r"\u6d88", r"\n", "\t", '"', '","', '":"']),
+)
+ESCAPED = f'"\\u{ord(NAMES[0][0]):04x}{NAMES[0][1:]}"'
+#: What may be done to a line as it is written: replace the first of one by the other.
+JSON_TURNED = st.sampled_from(
+    [("", ""), (": ", ":"), (", ", ","), ('"100.00"', "100.00"), ('"LS001"', "null"), ("{", " {"), ("}", "} "), ("}", ""),
+     (NAMES[0], NAMES[1]), ("}", ', "x": "y"}'), (f'"{NAMES[0]}"', ESCAPED), ("}", "}}"), ("{", '{"a": {'), ('"100.00"', '["1"]')]
+)
+
+
+@st.composite
+def json_lines(draw: st.DrawFn) -> bytes:
+    """Lines, most of them in one form, some changed in one place."""
+    written = []
+    turned = draw(JSON_TURNED)
+    for values in draw(st.lists(ROW, min_size=1, max_size=5)):
+        texts = [f'"{v}"' for v in values]
+        if draw(st.booleans()):
+            texts[0] = f'"{draw(JSON_TEXT)}"'
+        line = "{" + ", ".join(f'"{name}": {text}' for name, text in zip(NAMES, texts, strict=True)) + "}"
+        every, one = draw(st.booleans()), draw(st.one_of(st.just(("", "")), JSON_TURNED))
+        line = line.replace(*turned) if every else line
+        written.append(line.replace(*one, 1) + draw(st.sampled_from(["\n", "\n", "\n", "\r\n", "\n\n"])))
+    return "".join(written).removesuffix(draw(st.sampled_from(["", "\n"]))).encode()
+
+
+def json_chunk(data: bytes) -> JsonChunk:
+    return JsonChunk(dataclasses.replace(XML, form="jsonl"), OTHER_SUBSIDIES, 7, data)
+
+
+@settings(deadline=None)
+@given(json_lines())
+@example(b'{"a": 1, "b": "x"}\n')
+@example("".join(f'{{"{NAMES[0]}":"李","{NAMES[2]}":"","{NAMES[1]}":"b","{NAMES[3]}":"{n}.00"}}\n' for n in range(3)).encode())
+def test_json_by_columns_is_json_line_by_line(data: bytes) -> None:
+    quick, slow = json_chunk(data)._usual(data), json_chunk(data)._line_by_line(data)
+    if quick is not None:
+        assert contents(quick) == contents(slow)
+        assert not slow.broken
+
+
+@pytest.mark.parametrize("between", [", ", ","])
+@pytest.mark.parametrize("behind", [": ", ":"])
+def test_json_of_one_form_takes_the_quick_way(between: str, behind: str) -> None:
+    lines = ("{" + between.join(f'"{name}"{behind}"{n}"' for name in reversed(NAMES)) + "}\n" for n in range(5))
+    data = "".join(lines).encode()
+    assert json_chunk(data)._usual(data) is not None
 
 
 # --- digests ---------------------------------------------------------------------------------------------------------

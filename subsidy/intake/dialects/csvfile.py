@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
 from subsidy.intake.delivery import Block, Broken
-from subsidy.intake.dialects.cut import cut, read_csv
+from subsidy.intake.dialects.cut import cut
 from subsidy.intake.dialects.lines import decode
 from subsidy.intake.faults import refuse
 from subsidy.intake.profile import Profile, TableSpec
@@ -70,10 +70,6 @@ class CsvChunk:
 
     def _parse(self) -> Block:
         wanted = [c.column.code for c in self.spec.columns if c.column is not None]
-        if b'"' not in self.data and self.profile.encoding != "gb18030" and len(wanted) == len(self.names):
-            # UTF-8 needs no decoding, and pyarrow verifies it while it parses.
-            verify = None if self.data.isascii() else partial(decode, profile=self.profile, first_line=self.first_line)
-            return cut(self.data, self.data, self.first_line, self.names, wanted, self.profile.separator, verify)
         utf8 = decode(self.data, self.profile, self.first_line)
         if b'"' not in utf8:
             return cut(utf8, self.data, self.first_line, self.names, wanted, self.profile.separator)
@@ -94,7 +90,7 @@ class CsvChunk:
             return b"\n".join(lines[number - self.first_line : until - self.first_line]).removesuffix(b"\r")
 
         try:
-            table = read_csv(utf8, self.names, wanted, separator, quoted=True)
+            table = _read_csv(utf8, self.names, wanted, separator)
             if table.num_rows != len(numbers):
                 raise pa.ArrowInvalid("records and lines disagree")
         except pa.ArrowInvalid:
@@ -122,6 +118,22 @@ class CsvChunk:
             name: Spans.of(pa.array([row[at] for row in rows], pa.string())) for at, name in enumerate(self.names) if name in wanted
         }
         return Block(columns, len(rows), numbers[kept], lambda row: raws[kept[row]], broken)
+
+
+def _read_csv(data: bytes, names: list[str], wanted: list[str], separator: str) -> pa.Table:
+    """Parse quoted records: every column text, empty stays empty. ArrowInvalid when a record has another number of fields."""
+    return pacsv.read_csv(
+        pa.BufferReader(data),
+        # In one piece: the columns of several would have to be put together again.
+        read_options=pacsv.ReadOptions(column_names=names, use_threads=False, block_size=len(data) + 1),
+        parse_options=pacsv.ParseOptions(
+            delimiter=separator, quote_char='"', double_quote=True, escape_char=False, newlines_in_values=True, ignore_empty_lines=False,
+        ),
+        convert_options=pacsv.ConvertOptions(
+            check_utf8=False, column_types=dict.fromkeys(names, pa.string()), include_columns=wanted, strings_can_be_null=False,
+            null_values=[], quoted_strings_can_be_null=False,
+        ),
+    )
 
 
 def record_ends(utf8: bytes, separator: str, first_line: int) -> NDArray[np.int64]:

@@ -17,7 +17,8 @@ from subsidy.intake.profile import CODECS, Limits, Profile
 
 BLOCK_BYTES = 1 << 23
 BOM = b"\xef\xbb\xbf"
-_PART = 1 << 18
+#: Bytes that stay in the processor's cache while several passes are made over them.
+PART_BYTES = 1 << 18
 
 
 class Lines:
@@ -93,8 +94,8 @@ class Lines:
         self._stream.seek(at)
         return self._stream.read(length)
 
-    def blocks(self, trailer: bool) -> Iterator[tuple[int, bytes, int]]:
-        """(number of the first line, whole lines with their ends, how many); with `trailer` the last line stays behind for `last`."""
+    def blocks(self, trailer: bool) -> Iterator[tuple[int, bytes]]:
+        """(number of the first line, whole lines with their ends); with `trailer` the last line stays behind for `last`."""
         block = self._block()
         while block:
             following = self._block()
@@ -102,9 +103,8 @@ class Lines:
                 cut = block.rfind(b"\n", 0, len(block) - 1) + 1
                 block, self._last = block[:cut], block[cut:]
             if block:
-                feeds = count_lines(block)
-                first, self.line_no = self.line_no, self.line_no + feeds
-                yield first, block, feeds
+                first, self.line_no = self.line_no, self.line_no + count_lines(block)
+                yield first, block
             block = following
 
     def last(self) -> bytes:
@@ -180,14 +180,18 @@ def _has_private(text: str) -> bool:
 
 def in_parts(data: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
     """`data` in parts that stay in the processor's cache while several passes are made over them."""
-    for start in range(0, len(data), _PART):
-        yield data[start : start + _PART]
+    for start in range(0, len(data), PART_BYTES):
+        yield data[start : start + PART_BYTES]
+
+
+def count_feeds(data: bytes) -> int:
+    """Line feeds in `data`, counted beside other threads."""
+    return sum(int(np.count_nonzero(part == 10)) for part in in_parts(np.frombuffer(data, np.uint8)))
 
 
 def count_lines(data: bytes) -> int:
     """Lines in `data`, the last of which may lack its end."""
-    feeds = sum(int(np.count_nonzero(part == 10)) for part in in_parts(np.frombuffer(data, np.uint8)))
-    return feeds + (bool(data) and not data.endswith(b"\n"))
+    return count_feeds(data) + (bool(data) and not data.endswith(b"\n"))
 
 
 def occurs(data: bytes, part: bytes) -> bool:
@@ -206,3 +210,18 @@ def lines_of(data: bytes) -> list[bytes]:
     if lines and not lines[-1]:
         lines.pop()
     return [line.removesuffix(b"\r") for line in lines]
+
+
+class Raw:
+    """The raw bytes of a row, found when somebody asks."""
+
+    def __init__(self, original: bytes, first_line: int, line_nos: NDArray[np.int64]) -> None:
+        self._original = original
+        self._first_line = first_line
+        self._line_nos = line_nos
+        self._lines: list[bytes] | None = None
+
+    def __call__(self, row: int) -> bytes:
+        if self._lines is None:
+            self._lines = self._original.split(b"\n")
+        return self._lines[int(self._line_nos[row]) - self._first_line].removesuffix(b"\r")

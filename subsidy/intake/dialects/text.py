@@ -42,14 +42,10 @@ def rows(lines: Lines, profile: Profile, spec: TableSpec, control: Control) -> I
         names = match_columns(written, spec)
         head = line if [n.upper() for n in written] != [c.name.upper() for c in spec.columns] else b""
     marks = [(_marker(profile.header, profile), "FILE-HEADER-TWICE"), (_marker(profile.trailer, profile), "FILE-AFTER-TRAILER")]
-    counted = 0
-    for first_line, data, feeds in lines.blocks(bool(profile.trailer)):
+    for first_line, data in lines.blocks(bool(profile.trailer)):
         for mark, code in marks:
             if mark and (data.startswith(mark) or occurs(data, b"\n" + mark)):
                 raise refuse(code, table=spec.table.code)
-        counted += feeds
-        if counted > profile.limits.rows:
-            raise refuse("FILE-ROWS-LIMIT", table=spec.table.code, limit=profile.limits.rows)
         _line_lengths(data, first_line, profile)
         yield _chunk(profile, spec, names, first_line, data, head)
     if profile.trailer:

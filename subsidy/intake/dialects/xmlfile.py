@@ -18,12 +18,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from subsidy.intake.delivery import Block, Broken, Control
-from subsidy.intake.dialects.lines import BLOCK_BYTES, BOM, decode
+from subsidy.intake.dialects.columns import joined, of_one_shape, whole_lines
+from subsidy.intake.dialects.lines import BLOCK_BYTES, BOM, count_feeds, decode
 from subsidy.intake.faults import refuse
 from subsidy.intake.identity import read_count
 from subsidy.intake.profile import Profile, TableSpec
 from subsidy.money import Spans
-from subsidy.money.spans import words_at
 
 _HEAD_BYTES = 1 << 16
 
@@ -52,21 +52,18 @@ class XmlReader:
         """The rows as chunks; fills `control` from the totals element at the end."""
         closing = f"</{self._form.row}>".encode()
         limits = self._profile.limits
-        counted = 0
         while True:
             data = self._stream.read(self._block_bytes)
             block = self._rest + data
             cut = block.rfind(closing)
             cut = cut + len(closing) if cut >= 0 else 0
+            cut += block.startswith(b"\n", cut) if cut else 0
             if data and not cut and len(block) > limits.line_bytes + self._block_bytes:
                 raise refuse("FILE-LINE-LONG", line_no=self._line_no, limit=limits.line_bytes)
             chunk, self._rest = block[:cut], block[cut:]
             if chunk:
-                counted += _count(chunk, closing)
-                if counted > limits.rows:
-                    raise refuse("FILE-ROWS-LIMIT", table=spec.table.code, limit=limits.rows)
                 yield XmlChunk(self._profile, spec, self._line_no, chunk)
-                self._line_no += _count(chunk, b"\n")
+                self._line_no += count_feeds(chunk)
             if not data:
                 break
         totals = _Tail(self._profile, self._line_no).read(self._rest)
@@ -98,68 +95,55 @@ class XmlChunk:
         """The chunk by columns when each row is one line of all fields in the declared order; None when any is not."""
         assert self.profile.xml is not None
         row, names = self.profile.xml.row, [c.name for c in self.spec.columns]
-        first, rest = utf8[: len(utf8) - len(utf8.lstrip())], utf8.strip()
-        if not rest or first.strip(b"\n") or utf8[len(first) + len(rest) :].strip(b"\n"):
-            return None
-        data = np.frombuffer(rest, np.uint8)
-        feeds = int(np.count_nonzero(data == 10))
-        if int(np.count_nonzero(data < 32)) != feeds:
-            return None
-        tags = [f"<{row}>", *(tag for name in names for tag in (f"<{name}>", f"</{name}>")), f"</{row}>"]
-        found = _tags(data, [tag.encode() for tag in tags])
-        # A line feed behind each row but the last, and as many of them in all: so none elsewhere.
-        if found is None or len(found[0][0]) != feeds + 1:
-            return None
-        starts, ends = found
-        ascii_only, entities = int(data.max()) < 127, b"&" in rest
-        if not ascii_only and (b"\xef\xbf\xbe" in rest or b"\xef\xbf\xbf" in rest):
-            return None  # no characters of XML
-        columns = {}
-        for i, c in enumerate(self.spec.columns):
-            texts = Spans(data, ends[1 + 2 * i] + 1, starts[2 + 2 * i], ascii_only and not entities)
+        rest = utf8.lstrip(b"\n")
+        before = len(utf8) - len(rest)
+        if rest.endswith(b"\n\n"):
+            rest = rest.rstrip(b"\n")
+        tags = [(f"<{name}>".encode(), f"</{name}>".encode()) for name in names]
+        parts = []
+        for lines in whole_lines(rest):
+            found = _texts(lines, f"<{row}>".encode(), tags, f"</{row}>\n".encode())
+            if found is None:
+                return None
+            parts.append(found)
+        entities, columns = b"&" in rest, {}
+        for c, texts in zip(self.spec.columns, joined(parts, len(names)), strict=True):
             if entities:
                 unescaped = _unescaped(texts.array())
                 if unescaped is None:
                     return None
                 texts = Spans.of(unescaped)
             if c.column is not None:
-                columns[c.column.code] = texts.packed()
-        start = self.first_line + first.count(b"\n")
-        lines: list[bytes] = []
+                columns[c.column.code] = texts
+        start, rows = self.first_line + before, sum(len(part) for part in parts) // len(names)
+        raws: list[bytes] = []
 
         def raw(i: int) -> bytes:
-            if not lines:
-                lines.extend(rest.split(b"\n"))
-            return lines[i]
+            if not raws:
+                raws.extend(rest.split(b"\n"))
+            return raws[i]
 
-        return Block(columns, feeds + 1, np.arange(start, start + feeds + 1), raw)
+        return Block(columns, rows, np.arange(start, start + rows), raw)
 
 
-def _tags(data: NDArray[np.uint8], tags: list[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    """Where each of the row's `tags` starts and where it ends (its last byte), by tag and row; None unless `data` is rows of exactly these
-    tags, with text only inside fields and one line feed between rows."""
-    opened, closed = np.flatnonzero(data == ord("<")), np.flatnonzero(data == ord(">"))
-    if not len(opened) or len(opened) != len(closed) or len(opened) % len(tags):
+def _texts(lines: NDArray[np.uint8], begin: bytes, tags: list[tuple[bytes, bytes]], end: bytes) -> pa.Array | None:
+    """The fields of a part column by column; None unless each of its lines is `begin`, the `tags` in order with a text in each, `end`."""
+    usual = begin + b"".join(a + b for a, b in tags) + end
+    rows, fields = int(np.count_nonzero(lines == 10)), len(tags)
+    opened = np.flatnonzero(lines == ord("<"))
+    # Neither an angle bracket nor a control character in a text.
+    if len(opened) != rows * (2 * fields + 2) or int(np.count_nonzero(lines == ord(">"))) != len(opened):
         return None
-    starts, ends = opened.reshape(-1, len(tags)), closed.reshape(-1, len(tags))
-    lengths = np.array([len(tag) for tag in tags])
-    if bool((ends - starts != lengths - 1).any()):
+    if int(np.count_nonzero(lines < 32)) != rows:
         return None
-    longest = -(-int(lengths.max()) // 8) * 8
-    wanted = np.array([list(tag.ljust(longest, b"\0")) for tag in tags], np.uint8).view("<u8")
-    masks = np.array([list((b"\xff" * len(tag)).ljust(longest, b"\0")) for tag in tags], np.uint8).view("<u8")
-    padded = np.append(data, np.zeros(longest, np.uint8))
-    for i in range(longest // 8):
-        if bool(((words_at(padded, starts + 8 * i) & masks[:, i]) != wanted[:, i]).any()):
-            return None
-    # Nothing between two tags, except inside a field.
-    if bool((ends[:, :-1:2] + 1 != starts[:, 1::2]).any()):
-        return None
-    if starts[0, 0] != 0 or ends[-1, -1] != len(data) - 1:
-        return None
-    if bool((ends[:-1, -1] + 2 != starts[1:, 0]).any()) or bool((data[ends[:-1, -1] + 1] != 10).any()):
-        return None
-    return np.ascontiguousarray(starts.T), np.ascontiguousarray(ends.T)
+    high = np.flatnonzero(lines == 0xEF)
+    if len(high) and bool(((lines.take(high + 1) == 0xBF) & (lines.take(high + 2) >= 0xBE)).any()):
+        return None  # U+FFFE and U+FFFF are no characters of XML
+    starts = opened.reshape(rows, 2 * fields + 2)
+    places = np.empty((rows, fields, 2), np.int32)
+    places[:, :, 0] = starts[:, 1:-1:2] + np.array([len(a) for a, _ in tags])
+    places[:, :, 1] = starts[:, 2:-1:2]
+    return of_one_shape(lines, places, usual)
 
 
 def _unescaped(texts: pa.Array) -> pa.Array | None:
@@ -338,16 +322,6 @@ class _Rows(_Parser):
             else:
                 self._rows.append((self._start_line, self._row, raw))
         self._depth -= 1
-
-
-def _count(data: bytes, part: bytes) -> int:
-    """`data.count(part)` beside other threads; no two occurrences of `part` overlap."""
-    buffer = np.frombuffer(data, np.uint8)
-    whole = max(0, len(data) - len(part) + 1)
-    found = buffer[:whole] == part[0]
-    for i, byte in enumerate(part[1:], 1):
-        found &= buffer[i : whole + i] == byte
-    return int(np.count_nonzero(found))
 
 
 def _unsafe(*_: object) -> None:
