@@ -13,10 +13,12 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
+from weakref import WeakKeyDictionary
 
 import openpyxl
 from openpyxl.formatting import rule as rules
@@ -148,15 +150,32 @@ def _compressed(handle: IO[bytes], pieces: Iterator[memoryview]) -> None:
 
 
 def _style(cell: Any, kind: Kind, *, bold: bool = False, wrap: bool = False, fill: PatternFill | None = None) -> int:
-    cell.number_format = FORMATS[kind]
-    cell.border = THIN
-    cell.font = Font(name=FONT, size=9, bold=bold)
-    cell.alignment = Alignment(
-        vertical="center", wrap_text=wrap or None, horizontal={"date": "center", "text": "left"}.get(kind), indent=int(kind == "text")
-    )
-    if fill is not None:
-        cell.fill = fill
+    def make() -> None:
+        cell.number_format = FORMATS[kind]
+        cell.border = THIN
+        cell.font = Font(name=FONT, size=9, bold=bold)
+        cell.alignment = Alignment(
+            vertical="center", wrap_text=wrap or None, horizontal={"date": "center", "text": "left"}.get(kind), indent=int(kind == "text")
+        )
+        if fill is not None:
+            cell.fill = fill
+
+    _once(cell, (kind, bold, wrap, fill is not None), make)
     return int(cell.style_id)
+
+
+#: Styles that a workbook has already: openpyxl looks every part of a style up anew each time one is made.
+_MADE: WeakKeyDictionary[Any, dict[object, Any]] = WeakKeyDictionary()
+
+
+def _once(cell: Any, what: object, make: Callable[[], None]) -> None:
+    """Give `cell` the style that `make` gives it, copied from the first cell of its workbook that was given `what`."""
+    made = _MADE.setdefault(cell.parent.parent, {})
+    if what in made:
+        cell._style = copy(made[what])
+        return
+    make()
+    made[what] = copy(cell._style)
 
 
 def _shell(ws: Worksheet, sheet: Sheet, base: str) -> _Part:
@@ -185,10 +204,14 @@ def _heading(ws: Worksheet, title: str, notes: str) -> None:
 
 def _label(cell: Any, text: str) -> None:
     cell.value = text
-    cell.font = Font(name=FONT, size=9, bold=True, color="FFFFFF")
-    cell.fill = HEAD_FILL
-    cell.border = THIN
-    cell.alignment = Alignment(horizontal="center", vertical="center", wrap_text=True)
+
+    def make() -> None:
+        cell.font = Font(name=FONT, size=9, bold=True, color="FFFFFF")
+        cell.fill = HEAD_FILL
+        cell.border = THIN
+        cell.alignment = Alignment(horizontal="center", vertical="center", wrap_text=True)
+
+    _once(cell, "label", make)
 
 
 def _print_layout(ws: Any, repeat: bool = True) -> None:
