@@ -5,7 +5,7 @@ Only names, dates of rate changes and sentences are added here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from fractions import Fraction
@@ -174,20 +174,27 @@ def explain(facts: Facts, policy: CentrePolicy, agreement_no: str, serial_no: st
 
 def explain_agreement(facts: Facts, policy: CentrePolicy, agreement_no: str) -> tuple[Explanation, ...]:
     """The derivations of all lines of one agreement, in the order of its lines; empty when there is no such agreement."""
+    return explain_agreements(facts_of(facts, [agreement_no]), policy)
+
+
+def explain_agreements(facts: Facts, policy: CentrePolicy) -> tuple[Explanation, ...]:
+    """The derivations of all lines of `facts`, in the order of the lines; at once, which is much quicker than one by one."""
     trace = Trace()
-    working = work(facts_of(facts, agreement_no), policy, trace)
+    working = work(facts, policy, trace)
     lines = lines_of(working).to_pylist()
-    return tuple(_Row(working, trace, row, line).explanation() for row, line in enumerate(lines))
+    states = [] if working.shadows is None else working.shadows.table.to_pylist()
+    shadows = {(s["agreement_no"], s["instalment"]): s for s in states}
+    return tuple(_Row(working, trace, shadows, row, line).explanation() for row, line in enumerate(lines))
 
 
-def facts_of(facts: Facts, agreement_no: str) -> Facts:
-    """The facts that decide the lines of one agreement; they are the same as among all others."""
+def facts_of(facts: Facts, agreement_nos: Sequence[str]) -> Facts:
+    """The facts that decide the lines of some agreements; they are the same as among all others."""
 
     def keep(name: str, column: str, values: pa.Array) -> pa.Table:
         table = facts[name]
         return table.filter(pc.is_in(array_of(table, column), value_set=values))
 
-    agreement = keep("agreement", "agreement_no", pa.array([agreement_no], pa.string()))
+    agreement = keep("agreement", "agreement_no", pa.array(agreement_nos, pa.string()))
     numbers = array_of(agreement, "agreement_no")
     contracts = array_of(agreement, "contract_no")
     account = keep("account", "contract_no", contracts)
@@ -203,8 +210,10 @@ def facts_of(facts: Facts, agreement_no: str) -> Facts:
 class _Row:
     """Reads one row of an assessment."""
 
-    def __init__(self, working: Working, trace: Trace, row: int, line: dict[str, Any]) -> None:
-        self.working, self.trace, self.row, self.line = working, trace, row, line
+    def __init__(
+        self, working: Working, trace: Trace, shadows: Mapping[tuple[str, int], Mapping[str, Any]], row: int, line: dict[str, Any]
+    ) -> None:
+        self.working, self.trace, self.shadows, self.row, self.line = working, trace, shadows, row, line
         self.book = working.book
         self.loan = int(self.book.rows.loan[row])
         number = int(working.version[row])
@@ -420,14 +429,11 @@ class _Row:
         return Section("segments", "公积金利率分段", tuple(items))
 
     def _shadow(self) -> Section:
-        shadows = self.working.shadows
-        if shadows is None or self.group < 0 or self.line["method"] not in SHADOW_METHODS:
+        if self.working.shadows is None or self.group < 0 or self.line["method"] not in SHADOW_METHODS:
             return Section("shadow", "影子贷款", ())
         items = []
-        number = int(self.working.book.rows.number[self.row])
-        state = [s for s in shadows.table.to_pylist() if s["instalment"] == number]
-        if self.line["shadow_balance_fen"] >= 0 and state:
-            s = state[0]
+        s = self.shadows.get((self.line["agreement_no"], int(self.working.book.rows.number[self.row])))
+        if self.line["shadow_balance_fen"] >= 0 and s is not None:
             items = [
                 Item("期次与期间", f"第 {s['instalment']} 期，{s['period_from']} 至 {s['period_to']}（不含），剩余 {s['months_left']} 期"),
                 Item("期前影子余额", yuan(s["balance_before_fen"])),
@@ -674,5 +680,6 @@ __all__ = [
     "changed_since",
     "explain",
     "explain_agreement",
+    "explain_agreements",
     "facts_of",
 ]

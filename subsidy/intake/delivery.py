@@ -31,11 +31,12 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A row that could not be cut into fields."""
+    """A row that could not be cut into fields. `empty`: nothing stands on its line, so no amount is unread with it."""
 
     line_no: int
     raw: bytes
     code: str
+    empty: bool = False
 
 
 @dataclass(slots=True)

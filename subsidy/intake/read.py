@@ -24,6 +24,7 @@ from subsidy.intake.cells import parse
 from subsidy.intake.context import Context, KnownFile
 from subsidy.intake.cross import compare
 from subsidy.intake.delivery import Chunk, Delivery, Identity, Sheet
+from subsidy.intake.dialects.archive import expanded_limit
 from subsidy.intake.dialects.lines import BLOCK_BYTES
 from subsidy.intake.faults import FAULTS, FileRefused, finding, refuse
 from subsidy.intake.lineage import KnownLineage
@@ -37,8 +38,6 @@ from subsidy.intake.stretches import Lines
 from subsidy.money import format_yuan, parse_yuan
 
 _CHUNK = 1 << 18
-#: How many times its size an archive's rows may be; only used to choose into how many ranges they would be spilled.
-_UNPACKED = 16
 
 
 def read(
@@ -196,7 +195,9 @@ class _Reading:
         """Parse, check, compare and book one table."""
         spec, profile = sheet.spec, self.profile
         assert profile is not None and self.identity is not None
-        size = self.arrival.path.stat().st_size * (_UNPACKED if profile.container != "none" else 1)
+        size = self.arrival.path.stat().st_size
+        if profile.container != "none":
+            size = expanded_limit(size, profile.limits)
         ranges = 1
         # The key of a change does not say where its row belongs: keep such tables in one range.
         if spec.table.name != "change":

@@ -164,7 +164,7 @@ def _judge(
         )
     for c in table.columns:
         if c.kind == "fen" and c.code in block.columns:
-            unread[c.code] += len(block.broken)
+            unread[c.code] += sum(not broken.empty for broken in block.broken)
     return Checked(rows, block.rows + len(block.broken), quarantined, findings, totals, unread, unlisted)
 
 

@@ -37,7 +37,7 @@ class Spool:
         self.held_bytes = held_bytes
         self._held_bytes = 0
         self._files: list[tuple[Path, Any, Any] | None] = [None]
-        self._paths: list[Path | None] = [None]
+        self._paths: list[list[Path]] = [[]]
 
     def add(self, table: pa.Table) -> None:
         """Take rows of any buckets."""
@@ -59,7 +59,7 @@ class Spool:
         whole = self._held[0]
         self.ranges = self._ranges
         self._held = [[] for _ in range(self.ranges)]
-        self._files, self._paths = [None] * self.ranges, [None] * self.ranges
+        self._files, self._paths = [None] * self.ranges, [[] for _ in range(self.ranges)]
         while whole:
             self._distribute(whole.pop(0))
         self._flush()
@@ -89,7 +89,8 @@ class Spool:
             sink = pa.OSFile(name, "wb")
             opened = (Path(name), sink, pa.ipc.new_stream(sink, self.schema))
             self._files[i] = opened
-            self._paths[i] = opened[0]
+            # Whoever reads a range ends its file: what comes later goes into another.
+            self._paths[i].append(opened[0])
         return opened[2]
 
     def parts(self) -> Iterator[pa.Table]:
@@ -100,7 +101,7 @@ class Spool:
     def numbered(self) -> Iterator[tuple[int, Callable[[], pa.Table]]]:
         """(range, function that reads its rows) of each range that has any."""
         for i in range(self.ranges):
-            if self._held[i] or self._paths[i] is not None:
+            if self._held[i] or self._paths[i]:
                 yield i, partial(self._part, i)
 
     def _part(self, i: int) -> pa.Table:
@@ -109,12 +110,11 @@ class Spool:
             opened[2].close()
             opened[1].close()
             self._files[i] = None
-        tables = list(self._held[i])
-        path = self._paths[i]
-        if path is not None:
+        tables = []
+        for path in self._paths[i]:
             with pa.OSFile(str(path), "rb") as source, pa.ipc.open_stream(source) as reader:
-                tables.insert(0, reader.read_all())
-        return pa.concat_tables(tables)
+                tables.append(reader.read_all())
+        return pa.concat_tables([*tables, *self._held[i]])
 
     @property
     def span(self) -> int:
@@ -126,9 +126,8 @@ class Spool:
         for opened in self._files:
             if opened is not None:
                 opened[1].close()
-        for path in self._paths:
-            if path is not None:
-                path.unlink(missing_ok=True)
+        for path in (path for paths in self._paths for path in paths):
+            path.unlink(missing_ok=True)
         self._held = [[] for _ in range(self.ranges)]
-        self._paths = [None] * self.ranges
+        self._paths = [[] for _ in range(self.ranges)]
         self._files = [None] * self.ranges

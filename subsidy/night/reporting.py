@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from subsidy.clearing import figures, vouchers
 from subsidy.clearing.overall import CLEARING, Clearing
-from subsidy.entitlement.explain import Explanation, explain_agreement, facts_of
+from subsidy.entitlement.explain import Explanation, explain_agreements, facts_of
 from subsidy.errors import TerminalError
 from subsidy.facts.schema import Facts
 from subsidy.facts.store import Segment
@@ -231,23 +231,20 @@ def _derivations(
 ) -> list[Derived]:
     """How each line of some tables came about. A line that comes out differently from what is stored says so."""
     stored = {(r["agreement_no"], r["account_no"], r["serial_no"]): r for t in shown for r in t.select(_SHOWN).to_pylist()}
-    wanted = {key[0] for key in stored}
+    wanted = sorted({key[0] for key in stored})
+
+    def derive(known: Facts) -> tuple[Explanation, ...]:
+        return explain_agreements(known, ctx.policy)
+
     claimed = claims.seen(conn, ctx.run)
     found: dict[tuple[str, str, str], list[Derived]] = {}
     for buckets in manifest.groups(known):
         facts = manifest.facts_of(ctx.store, known, ctx.run.business_date, buckets, claimed)
-        for agreement_no in facts["agreement"]["agreement_no"].to_pylist():
-            if agreement_no not in wanted:
-                continue
-
-            def derive(known: Facts, number: str = agreement_no) -> tuple[Explanation, ...]:
-                return explain_agreement(known, ctx.policy, number)
-
-            done, _ = isolate.apart(derive, facts_of(facts, agreement_no))
-            for explanation in (explanation for explained in done for explanation in explained):
-                key = (explanation.agreement_no, explanation.account_no, explanation.serial_no)
-                if key in stored:
-                    found[key] = _steps(explanation, stored[key], names)
+        done, _ = isolate.apart(derive, facts_of(facts, wanted))
+        for explanation in (explanation for explained in done for explanation in explained):
+            key = (explanation.agreement_no, explanation.account_no, explanation.serial_no)
+            if key in stored:
+                found[key] = _steps(explanation, stored[key], names)
     return [step for key in stored for step in found.get(key, [(key[0], key[2], "没有推导", "该行的资料已不在账内", "", "", None, None)])]
 
 

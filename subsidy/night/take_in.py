@@ -228,6 +228,7 @@ def _write_facts(ctx: Context, result: Intake) -> list[Segment]:
     for name, table in result.tables.items():
         fact_table = TABLES[name]
         one = ctx.store.write_segment(f"facts/{ctx.centre}/{name}", fact_table.arrow, table.batches(), sort_key(fact_table))
+        assert one.rows == table.facts.rows, f"{name}: {one.rows} of {table.facts.rows} rows written"
         if one.rows:
             written.append(Segment(name, result.known_on, result.file_no, one.path, one.rows, one.sha256))
     return written

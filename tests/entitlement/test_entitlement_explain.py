@@ -35,7 +35,7 @@ from hypothesis import strategies as st
 from subsidy.cli import explain as command
 from subsidy.cli import posted
 from subsidy.entitlement.engine import assess
-from subsidy.entitlement.explain import Explanation, changed_since, explain, explain_agreement
+from subsidy.entitlement.explain import Explanation, changed_since, explain, explain_agreement, explain_agreements
 from subsidy.entitlement.periods import booked_between
 from subsidy.errors import TerminalError
 from subsidy.facts.schema import Facts
@@ -61,6 +61,7 @@ def test_the_fraction_rounds_to_the_line(seed: int) -> None:
     lines = assess(known, rules).lines.to_pylist()
     explained = [e for number in sorted({x["agreement_no"] for x in lines}) for e in explain_agreement(known, rules, number)]
     assert [dict(e.line) for e in explained] == lines
+    assert [e.data() for e in explain_agreements(known, rules)] == [e.data() for e in explained]
     assert all(rounds_to_the_line(e) for e in explained)
     for e in explained:
         assert json.loads(json.dumps(e.data()))["serial_no"] == e.serial_no

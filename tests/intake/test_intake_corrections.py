@@ -14,6 +14,7 @@ from subsidy.facts.schema import TABLES
 from subsidy.intake import Profiles
 from subsidy.intake.lineage import KnownLineage
 from subsidy.intake.release import release_by_person
+from subsidy.intake.write import file_digest
 
 N1, N2, N3 = D(2026, 9, 14), D(2026, 9, 15), D(2026, 9, 16)
 
@@ -256,3 +257,26 @@ def test_profiles_of_a_centre_are_apart(tmp_path: Path) -> None:
         assert desk.take(arrival(path, desk.profiles), N2).state == "booked"
     assert len(desk.open_rows) == 1
     assert isinstance(desk.facts("other_subsidy", N2), pa.Table)
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+@pytest.mark.parametrize("declared", ["200.00", "999.00"])
+def test_an_empty_line_hides_no_wrong_total(quoted: bool, declared: str, tmp_path: Path) -> None:
+    """Quotes elsewhere in the file change nothing of what an empty line is: a row without fields, and without an amount."""
+    desk = stocked(Desk.open("zhejiang-provincial", tmp_path / "store"), tmp_path)
+    profile = desk.profiles.profiles["main"]
+    [path] = deliver(profile, tmp_path / "in", {"TX05": rows("TX05", {}, {"serial_no": "LS002"})})
+    data = path.read_bytes().replace(b"LS002", b'"LS002"') if quoted else path.read_bytes()
+    head, first, *rest = data.split(b"\n")
+    path.write_bytes(b"\n".join([head, first, b"", *rest]))
+    assert profile.flag is not None and profile.flag.digest_key
+    flag = path.with_name(path.name + profile.flag.suffix)
+    said = flag.read_text().replace("rows=2", "rows=3").replace("200.00", declared).splitlines()
+    said = [line for line in said if not line.startswith(f"{profile.flag.digest_key}=")]
+    flag.write_text("\n".join([*said, f"{profile.flag.digest_key}={file_digest(path, profile.flag.algorithm)}"]) + "\n")
+    intake = desk.take(arrival(path, desk.profiles), N1)
+    if declared == "999.00":
+        assert intake.state == "refused" and "FILE-TOTAL" in {f.code for f in intake.findings}
+        return
+    assert intake.state == "booked" and counts(intake) == (3, 2, 0, 0, 0, 0, 1)
+    assert [(f.code, f.line_no) for f in intake.findings] == [("ROW-FIELDS", 3)]

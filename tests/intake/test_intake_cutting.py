@@ -78,7 +78,7 @@ def test_an_empty_line_has_no_fields_with_any_separator(after_last: bool) -> Non
     one, more = block("|"), block("@|$")
     assert one.rows == more.rows == 2
     assert contents(one)[:2] == contents(more)[:2]
-    assert one.broken == more.broken == [Broken(2, b"", "ROW-FIELDS")]
+    assert one.broken == more.broken == [Broken(2, b"", "ROW-FIELDS", True)]
 
 
 @settings(deadline=None)

@@ -16,7 +16,7 @@ from fixtures import story
 from fixtures.centres import CENTRES
 from fixtures.writers import Delivery
 from subsidy.entitlement.engine import assess
-from subsidy.entitlement.explain import explain_agreement
+from subsidy.entitlement.explain import explain_agreements
 from subsidy.errors import Finding, TerminalError
 from subsidy.facts.schema import Facts
 from subsidy.ledger import tables
@@ -141,7 +141,7 @@ def test_what_was_posted_for_such_a_loan_stays_and_is_not_paid(
     new_payee(settings, POISON)
     name, work = STEPS[step]
     monkeypatch.setattr(name, fails_at(work, POISON))
-    monkeypatch.setattr("subsidy.night.reporting.explain_agreement", lambda f, p, number: fails_at(explain_agreement, POISON)(f, p, number))
+    monkeypatch.setattr("subsidy.night.reporting.explain_agreements", fails_at(explain_agreements, POISON))
     night = run(1)
     assert night[step]["failed"] == [POISON] and due_of(settings, POISON) == due
     s, i = tables.settlement, tables.payment_item

@@ -65,7 +65,7 @@ class CsvChunk:
         if self.head:
             raw = block.raw
             block.raw = lambda row: self.head + b"\n" + raw(row)
-            block.broken = [Broken(b.line_no, self.head + b"\n" + b.raw, b.code) for b in block.broken]
+            block.broken = [Broken(b.line_no, self.head + b"\n" + b.raw, b.code, b.empty) for b in block.broken]
         return block
 
     def _parse(self) -> Block:
@@ -90,6 +90,8 @@ class CsvChunk:
             return b"\n".join(lines[number - self.first_line : until - self.first_line]).removesuffix(b"\r")
 
         try:
+            if bool((starts == ends).any()):
+                raise pa.ArrowInvalid("an empty line")  # of which pyarrow makes empty fields
             table = _read_csv(utf8, self.names, wanted, separator)
             if table.num_rows != len(numbers):
                 raise pa.ArrowInvalid("records and lines disagree")
@@ -113,7 +115,7 @@ class CsvChunk:
                 rows.append(record)
                 kept.append(i)
             else:
-                broken.append(Broken(int(numbers[i]), raws[i], "ROW-FIELDS"))
+                broken.append(Broken(int(numbers[i]), raws[i], "ROW-FIELDS", not record))
         columns = {
             name: Spans.of(pa.array([row[at] for row in rows], pa.string())) for at, name in enumerate(self.names) if name in wanted
         }

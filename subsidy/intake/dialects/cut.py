@@ -93,7 +93,7 @@ def _line_by_line(
     broken: list[Broken] = []
     for i, line in enumerate(lines_of(utf8)):
         if line.count(sep) + 1 != fields or (surplus and not line.endswith(sep)):
-            broken.append(Broken(first_line + i, raw[i], "ROW-FIELDS"))
+            broken.append(Broken(first_line + i, raw[i], "ROW-FIELDS", not line))
         elif any(c < 32 and c != sep[0] for c in line):
             broken.append(Broken(first_line + i, raw[i], "TEXT-CONTROL"))
         else:

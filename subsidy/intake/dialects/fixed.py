@@ -59,7 +59,7 @@ class FixedChunk:
                 numbers.append(self.first_line + i)
             else:
                 _decode_line(line, self.profile, self.first_line + i)
-                broken.append(Broken(self.first_line + i, line, "ROW-FIELDS"))
+                broken.append(Broken(self.first_line + i, line, "ROW-FIELDS", not line))
         return b"".join(good), np.array(numbers, np.int64), broken
 
 

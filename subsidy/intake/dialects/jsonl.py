@@ -68,7 +68,7 @@ class JsonChunk:
         for i, line in enumerate(lines_of(utf8)):
             values = _object(line)
             if values is None or set(values) != names:
-                broken.append(Broken(self.first_line + i, raw[i], "ROW-FIELDS"))
+                broken.append(Broken(self.first_line + i, raw[i], "ROW-FIELDS", not line))
                 continue
             numbers.append(self.first_line + i)
             for name, code in wanted:
