@@ -117,8 +117,11 @@ def hash64(column: pa.Array | pa.ChunkedArray, seed: U64 | None = None) -> U64:
     """A 64-bit hash of each string; `seed` chains the columns of a key, so that ("ab", "c") and ("a", "bc") differ.
 
     A string is taken as 64-bit words from its begin, the last word from its end (overlapping); below 8 bytes as one padded word.
+    Null counts as empty.
     """
     array = _flat(column)
+    if array.null_count:
+        array = array.fill_null("")
     n = len(array)
     state = np.zeros(n, np.uint64) if seed is None else seed
     if n == 0:

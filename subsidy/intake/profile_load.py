@@ -155,8 +155,10 @@ def _profile(check: _Check, centre: str, name: str, at: Keys, raw: Any) -> p.Pro
     separator = check.text(value.get("separator"), (*at, "separator"), "," if form == "csv" else "")
     if form == "delimited" and not separator:
         check.error("PROFILE-MISSING", at, "分隔文本要声明 separator。", "补上 separator。", rule="必填")
-    if form == "csv" and len(separator) != 1:
-        check.error("PROFILE-RANGE", (*at, "separator"), "CSV 的分隔符是一个字符。", "改成一个字符。", separator, "一个字符")
+    if form == "csv" and len(separator.encode()) != 1:
+        check.error("PROFILE-RANGE", (*at, "separator"), "CSV 的分隔符是一个 ASCII 字符。", "改成一个 ASCII 字符。", separator, "一个字符")
+    if len(separator) > 1 and "\x1f" in separator:
+        check.error("PROFILE-RANGE", (*at, "separator"), "多个字符的分隔符不得含 U+001F。", "换一个分隔符。", repr(separator), "可见字符")
     if any(c in separator for c in '\r\n\0"'):
         check.error("PROFILE-RANGE", (*at, "separator"), "分隔符不得含换行、NUL 或引号。", "换一个分隔符。", repr(separator), "可见字符")
     words = check.mapping(value.get("mode_words", {}), (*at, "mode_words"))

@@ -156,6 +156,8 @@ def test_a_hash_depends_on_the_string_alone(texts: list[str], offset: int) -> No
     column = pa.array(["x" * 9] * offset + texts, pa.string()).slice(offset)
     alone = [int(hash64(pa.array([t], pa.string()))[0]) for t in texts]
     assert hash64(column).tolist() == alone
+    nothing = [None if t == "" else t for t in texts]
+    assert hash64(pa.array(nothing, pa.string())).tolist() == alone
     assert len(set(alone)) == len(set(texts))
 
 

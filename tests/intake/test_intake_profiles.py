@@ -131,6 +131,8 @@ BROKEN = [
     ("wenzhou", "{TXJE: 16}", "TXJE", "PROFILE-COLUMN", AT + "TX05.columns.3", "宽度"),
     ("wenzhou", '{"{centre}": 15}', '"{centre}"', "PROFILE-TYPE", "inbound.main.header.1", "宽度"),
     ("zhejiang-provincial", '    separator: ","\n', '    separator: ",,"\n', "PROFILE-RANGE", "inbound.main.separator", "一个字符"),
+    ("zhejiang-provincial", '    separator: ","\n', '    separator: "，"\n', "PROFILE-RANGE", "inbound.main.separator", "一个字符"),
+    ("hangzhou", '    separator: "|"\n', '    separator: "|\\x1f"\n', "PROFILE-RANGE", "inbound.main.separator", "U+001F"),
     ("zhejiang-provincial", "suffix: .ok", "suffix: ok", "PROFILE-RANGE", "inbound.main.flag.suffix", "后缀"),
     ("huzhou", "    xml:", "    xmll:", "PROFILE-MISSING", "inbound.main", "xml"),
     ("quzhou", "    manifest:", "    manifesto:", "PROFILE-MISSING", "inbound.main", "manifest"),
