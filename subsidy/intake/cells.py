@@ -308,10 +308,7 @@ def _texts(column: Column, spans: Spans, empty: Rows, profile: Profile) -> Cells
     used = data[offsets[0] : offsets[-1]]
     if not len(used):
         return cells
-    if spans.plain:
-        if int(lengths.max()) > limit:
-            cells.fault("TEXT-LONG", np.flatnonzero(lengths > limit), limit=limit)
-    elif int(used.max()) < 128:
+    if int(used.max()) < 128:
         if int(lengths.max()) > limit:
             cells.fault("TEXT-LONG", np.flatnonzero(lengths > limit), limit=limit)
         if int(used.min()) < 32 or bool((used == 127).any()):

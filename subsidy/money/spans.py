@@ -16,15 +16,11 @@ Words = npt.NDArray[np.uint64]
 
 @dataclass(slots=True)
 class Spans:
-    """Text `i` is ``data[begin[i]:end[i]]``, UTF-8. The texts stand in `data` in their order and do not overlap.
-
-    `plain`: it is known that no text holds anything but printable ASCII.
-    """
+    """Text `i` is ``data[begin[i]:end[i]]``, UTF-8. The texts stand in `data` in their order and do not overlap."""
 
     data: npt.NDArray[np.uint8]
     begin: Places
     end: Places
-    plain: bool = False
     _array: pa.Array | None = field(default=None, repr=False)
 
     @classmethod
@@ -68,19 +64,13 @@ class Spans:
             self._array = both.take(pa.array(np.arange(0, 2 * rows, 2, dtype=np.int32)))
         return self._array
 
-    def packed(self) -> Spans:
-        """The same texts one behind the other: quicker to read than texts that lie far apart."""
-        packed = Spans.of(self.array())
-        packed.plain = self.plain
-        return packed
-
     def take(self, at: Places) -> Spans:
         """The texts at ascending indices."""
-        return Spans(self.data, self.begin[at], self.end[at], self.plain)
+        return Spans(self.data, self.begin[at], self.end[at])
 
     def slice(self, start: int, length: int) -> Spans:
         """`length` texts from `start` on."""
-        return Spans(self.data, self.begin[start : start + length], self.end[start : start + length], self.plain)
+        return Spans(self.data, self.begin[start : start + length], self.end[start : start + length])
 
     def text(self, row: int) -> str:
         """One text."""
