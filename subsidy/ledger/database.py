@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,23 +45,24 @@ class Database:
         self.url = made
         self.postgres = made.get_backend_name() == "postgresql"
         self._busy_seconds = busy_seconds
-        self._engine: Engine | None = None
-        self._process = 0
+        self._engine: tuple[int, Engine] | None = None  # and the process that it belongs to
 
     def engine(self) -> Engine:
         """The engine of this process."""
-        if self._engine is None or self._process != os.getpid():
-            if self._engine is not None:
-                self._engine.dispose(close=False)
-            self._engine = self._connect_postgres() if self.postgres else self._connect_sqlite()
-            self._process = os.getpid()
-        return self._engine
+        mine = self._engine
+        if mine is not None and mine[0] == os.getpid():
+            return mine[1]
+        if mine is not None:
+            mine[1].dispose(close=False)
+        made = self._connect_postgres() if self.postgres else self._connect_sqlite()
+        self._engine = (os.getpid(), made)
+        return made
 
     def dispose(self) -> None:
         """Close all connections of this process."""
-        if self._engine is not None and self._process == os.getpid():
-            self._engine.dispose()
-        self._engine = None
+        mine, self._engine = self._engine, None
+        if mine is not None and mine[0] == os.getpid():
+            mine[1].dispose()
 
     def migrate(self) -> None:
         """Bring the schema to the newest version this code knows. Refuses (``DB-NEWER``) a schema made by newer code."""
@@ -104,9 +106,9 @@ class Database:
         return next_numbers(conn, centre, name, count)
 
     @contextmanager
-    def raw(self) -> Iterator[Connection]:
-        """A writing transaction without any check of schema or lease; for migrations, backup and restore only."""
-        with self._transaction(write=True) as (conn, progress):
+    def raw(self, write: bool = True) -> Iterator[Connection]:
+        """A transaction without any check of schema or lease; for migrations, backup and restore only."""
+        with self._transaction(write) as (conn, progress):
             yield conn
             progress.append("committing")
 
@@ -168,10 +170,16 @@ class Database:
 
 
 def open_database(settings: Settings) -> Database:
-    """The database of the settings, its schema brought up to date."""
-    db = Database(settings.database_url)
+    """The database of the settings, its schema brought up to date. The same one for each call of a process: what its engine learned, and
+    its connections, are used again."""
+    db = _database(settings.database_url)
     db.migrate()
     return db
+
+
+@lru_cache(maxsize=4)
+def _database(url: str) -> Database:
+    return Database(url)
 
 
 def next_numbers(conn: Connection, centre: str, name: str, count: int = 1) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -13,7 +14,8 @@ import sqlalchemy as sa
 from subsidy.errors import BusyError, TerminalError, TransientError
 from subsidy.ledger import lease, migrate, tables
 from subsidy.ledger.bulk import among, bulk_insert, iter_arrow, read_arrow
-from subsidy.ledger.database import Database, next_numbers
+from subsidy.ledger.database import Database, next_numbers, open_database
+from subsidy.settings import Settings
 
 NOW = 1_790_000_000.0
 
@@ -278,6 +280,30 @@ def test_older_code_is_refused_by_a_newer_schema(database: Database) -> None:
         assert caught.value.message.code == "DB-NEWER"
     with pytest.raises(TerminalError):
         database.migrate()
+
+
+def test_opening_a_current_database_waits_for_nobody(database: Database) -> None:
+    with database.raw() as conn:
+        conn.execute(sa.text("UPDATE counter SET next_no = next_no"))
+        if database.postgres:
+            conn.execute(sa.select(sa.func.pg_advisory_xact_lock(migrate._ADVISORY_LOCK)))
+        impatient = Database(database.url.render_as_string(hide_password=False), busy_seconds=0.2)
+        impatient.migrate()
+        with impatient.read() as other:
+            assert migrate.revision_of(other) == migrate.head()
+        impatient.dispose()
+
+
+def test_a_process_opens_a_database_once_and_a_fork_anew(settings: Settings) -> None:
+    first = open_database(settings)
+    assert open_database(settings) is first
+    engine = first.engine()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if open_database(settings).engine() is not engine else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert first.engine() is engine
+    first.dispose()
 
 
 def test_an_empty_database_is_refused_until_it_is_migrated(tmp_path: Path, new_postgres: Callable[..., str]) -> None:

@@ -18,7 +18,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,20 +75,46 @@ def watched(killer: Killer) -> Iterator[None]:
             setattr(place, name, original)
 
 
-def work(settings: Settings) -> None:
-    """A night that settles, its publication, its results, and the workbooks after both."""
-    nights = {n.number: n.business_date for n in story.nights() if n.centre == CENTRE}
-    api.run_night(settings, CENTRE, nights[2], "夜间")
-    send(settings, CENTRE)
+def _night(settings: Settings, *names: str) -> None:
+    run_no = api.open_night(settings, CENTRE, _day(2), "夜间")["run_no"]
+    for name in names:
+        api.step(settings, CENTRE, run_no, name)
+
+
+def _day(number: int) -> date:
+    return next(n.business_date for n in story.nights() if n.centre == CENTRE and n.number == number)
+
+
+def _reports(settings: Settings) -> None:
     # Airflow does not run this task again once it succeeded: half of the results would be a version of their own.
     succeeded = settings.home / "report.succeeded"
     if not succeeded.exists():
         api.refresh_reports(settings, CENTRE)
         succeeded.touch()
-    for today in (nights[2] + timedelta(days=1), nights[3]):  # takes the files, then answers
+
+
+def _bank(settings: Settings) -> None:
+    for today in (_day(2) + timedelta(days=1), _day(3)):  # takes the files, then answers
         bank.run(settings.home, CENTRE, "story", today)
-    api.read_results(settings, CENTRE, nights[3], "夜间")
-    api.refresh_reports(settings, CENTRE)
+
+
+#: A night that settles, its publication, its results, and the workbooks after both, in the order in which it happens.
+STAGES: tuple[Callable[[Settings], Any], ...] = (
+    lambda settings: _night(settings, "take_in", "compute"),
+    lambda settings: _night(settings, "check", "post", "verify"),
+    lambda settings: _night(settings, "settle", "report", "close_night"),
+    lambda settings: send(settings, CENTRE),
+    _reports,
+    _bank,
+    lambda settings: api.read_results(settings, CENTRE, _day(3), "夜间"),
+    lambda settings: api.refresh_reports(settings, CENTRE),
+)
+
+
+def work(settings: Settings) -> None:
+    """All stages, one after the other."""
+    for stage in STAGES:
+        stage(settings)
 
 
 def prepare(settings: Settings) -> None:
@@ -182,17 +208,22 @@ def different(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
 
 
 def killed_anywhere_ends_the_same(settings: Settings, tmp_path: Path, new_postgres: Callable[..., str] | None) -> None:
-    """Night 1 whole, then night 2 to the results of its payments: killed at each event and run again, it ends as the unbroken one did."""
+    """Night 1 whole, then night 2 to the results of its payments: killed at each event and run again from its beginning, it ends as the
+    unbroken one did. What dies is a process that begins with its stage, as a task of Airflow does."""
     in_a_process(settings, 0, prepare)  # whose connections end with it: PostgreSQL copies only a database that nobody uses
-    homes = Homes(settings, tmp_path, new_postgres)
-    unbroken = homes.fresh("unbroken")
-    points = in_a_process(unbroken, 0, look=True)
+    before = Homes(settings, tmp_path, new_postgres)
+    unbroken = before.fresh("unbroken")
+    starts, points = [], list[list[int]]()
+    for i, stage in enumerate(STAGES):
+        starts.append(Homes(Homes(unbroken, tmp_path, new_postgres).fresh(f"stage {i}"), tmp_path, new_postgres))
+        points.append(in_a_process(unbroken, 0, stage, look=True) or [])
     expected, files = state(unbroken), visible_files(unbroken)
-    assert points is not None and len(points) > 40
-    for at in points:
-        broken = homes.fresh("broken")
-        assert in_a_process(broken, at) is None, f"event {at} was not reached"
-        assert in_a_process(broken, 0) is not None
-        differing = different(state(broken), expected) + different(visible_files(broken), files)
-        assert not differing, f"killed at event {at}: " + "; ".join(differing)
-        homes.drop(broken)
+    assert sum(map(len, points)) > 40 and all(points)
+    for i, homes in enumerate(starts):
+        for at in points[i]:
+            broken = homes.fresh("broken")
+            assert in_a_process(broken, at, STAGES[i]) is None, f"event {at} of stage {i} was not reached"
+            assert in_a_process(broken, 0) is not None
+            differing = different(state(broken), expected) + different(visible_files(broken), files)
+            assert not differing, f"killed at event {at} of stage {i}: " + "; ".join(differing)
+            homes.drop(broken)
