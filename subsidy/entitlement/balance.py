@@ -25,6 +25,8 @@ class Balance:
     before: Int64
     after: Int64
     known: Bool
+    #: Per loan: False when the start was taken from a first known instalment of which parts may be missing, and no later one bears it out.
+    started: Bool
 
     def remaining(self, book: Book) -> tuple[Int64, Bool]:
         """Balance that remains after each row, the bank's own figure first; and whether it is known."""
@@ -49,7 +51,7 @@ def balances(book: Book, statuses: Statuses) -> Balance:
     numbered &= rows.number <= TERM_LIMIT_MONTHS
     inst = numbered[order]
     number = np.where(inst, rows.number[order], 0)
-    start, first_number, start_known, status_day = _starts(book, statuses, order, alive[order], inst, number, principal, first)
+    start, first_number, start_known, by_base, status_day = _starts(book, statuses, order, alive[order], inst, number, principal, first)
     paid = _running(principal, at_start)
     after = start[loan] - paid
     distinct = _running(_new_numbers(loan, number, inst), at_start)
@@ -59,11 +61,12 @@ def balances(book: Book, statuses: Statuses) -> Balance:
     late = _fell_due_between(book, order, inst, loan, status_day)[loan] & (distinct > 0)
     base = np.where(alive & ~unreadable, rows.base, 0)[order]
     short = _paid_in_part(loan, number, inst, base, after + principal, at_start)
-    known = start_known[loan] & ~gap & ~broken & ~late & ~short
+    started = start_known & ~(by_base & ~_borne_out(loan, number, inst, base, after + principal, first_number))
+    known = started[loan] & ~gap & ~broken & ~late & ~short
     pre = np.flatnonzero(alive[order] & (rows.kind[order] == PREPAYMENT))
     if len(pre):
         known[pre] &= _next_due(book, order, inst, pre, first, status_day) > rows.accrual_to[order[pre]]
-    result = Balance(np.empty(len(rows), np.int64), np.empty(len(rows), np.int64), np.empty(len(rows), bool))
+    result = Balance(np.empty(len(rows), np.int64), np.empty(len(rows), np.int64), np.empty(len(rows), bool), started)
     result.after[order], result.before[order], result.known[order] = after, after + principal, known
     return result
 
@@ -75,7 +78,8 @@ def first_part_balance(book: Book, parts: Parts, balance: Balance) -> tuple[Int6
     rows = book.rows
     sent = rows.balance_after[first] != NO_BALANCE
     value = np.where(sent, rows.balance_after[first] + rows.principal[first], balance.before[first])
-    known = sent | balance.known[first] | (parts.total_base() == balance.before[first])
+    bears = (parts.total_base() == balance.before[first]) & balance.started[rows.loan[first]]
+    known = sent | balance.known[first] | bears
     return value, known & (value > 0)
 
 
@@ -108,12 +112,7 @@ def _new_numbers(loan: Index, number: Int32, inst: Bool) -> Int64:
 
 def _paid_in_part(loan: Index, number: Int32, inst: Bool, base: Int64, before: Int64, at_start: Index) -> Bool:
     """Whether an instalment other than the row's own has begun and its parts so far bear less principal than was due with its first one."""
-    at = np.flatnonzero(inst)
-    key = (loan[at].astype(np.int64) << 11) | number[at]
-    at = at[np.argsort(key, kind="stable")]
-    key = (loan[at].astype(np.int64) << 11) | number[at]
-    new = np.ones(len(at), bool)
-    new[1:] = key[1:] != key[:-1]
+    at, new = _by_instalment(loan, number, inst)
     first = np.maximum.accumulate(np.where(new, np.arange(len(at)), 0))
     open_now = _running(base[at], first) < before[at[first]]
     open_before = ~new & np.append(False, open_now[:-1])
@@ -123,16 +122,42 @@ def _paid_in_part(loan: Index, number: Int32, inst: Bool, base: Int64, before: I
     return np.asarray(_running(change, at_start) > own)
 
 
+def _borne_out(loan: Index, number: Int32, inst: Bool, base: Int64, before: Int64, first_number: Int32) -> Bool:
+    """Per loan: the rows of an instalment after its first known one bear together just the running balance before them, so that nothing
+    of the first one is missing."""
+    at, new = _by_instalment(loan, number, inst)
+    found = np.zeros(len(first_number), bool)
+    if len(at):
+        starts = np.flatnonzero(new)
+        one = at[starts]
+        bears = np.add.reduceat(base[at], starts) == before[one]
+        found[loan[one[bears & (number[one] > first_number[loan[one]])]]] = True
+    return found
+
+
+def _by_instalment(loan: Index, number: Int32, inst: Bool) -> tuple[Index, Bool]:
+    """The numbered rows by loan and instalment, and which of them is the first of its instalment."""
+    at = np.flatnonzero(inst)
+    key = (loan[at].astype(np.int64) << 11) | number[at]
+    if (key[1:] < key[:-1]).any():
+        order = np.argsort(key, kind="stable")
+        at, key = at[order], key[order]
+    new = np.ones(len(at), bool)
+    new[1:] = key[1:] != key[:-1]
+    return at, new
+
+
 def _starts(
     book: Book, statuses: Statuses, order: Index, alive: Bool, inst: Bool, number: Int32, principal: Int64, first: Index
-) -> tuple[Int64, Int32, Bool, Int32]:
-    """Per loan: balance before its first row, its first instalment number, whether that start is known, the day of the TX02 it rests on."""
+) -> tuple[Int64, Int32, Bool, Bool, Int32]:
+    """Per loan: balance before its first row, its first instalment number, whether that start is known, whether it is what the first known
+    instalment bears, the day of the TX02 it rests on."""
     rows, loans = book.rows, book.loans
     start, number_one = loans.disbursed_fen.copy(), np.ones(len(loans), np.int32)
-    known, status_day = np.ones(len(loans), bool), np.full(len(loans), NO_DAY, np.int32)
+    known, assumed, status_day = np.ones(len(loans), bool), np.zeros(len(loans), bool), np.full(len(loans), NO_DAY, np.int32)
     opened = np.flatnonzero((loans.opening >= 0) & (first[1:] > first[:-1]))
     if not len(opened):
-        return start, number_one, known, status_day
+        return start, number_one, known, assumed, status_day
     loan = rows.loan[order]
     first_live = _first_where(alive, loan, len(loans))[opened]
     first_inst = _first_where(inst, loan, len(loans))[opened]
@@ -152,8 +177,8 @@ def _starts(
     earlier = total[np.maximum(first_inst, 0)] - principal[np.maximum(first_inst, 0)] - (total - principal)[first[:-1][opened]]
     by_base = ~by_status & has_inst
     start[opened[by_base]] = (borne[opened] + earlier)[by_base]
-    known[opened] = by_status | has_inst
-    return start, number_one, known, status_day
+    known[opened], assumed[opened] = by_status | has_inst, by_base
+    return start, number_one, known, assumed, status_day
 
 
 def _fell_due_between(book: Book, order: Index, inst: Bool, loan: Index, status_day: Int32) -> Bool:

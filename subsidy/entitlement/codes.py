@@ -79,7 +79,7 @@ SHADOW_UNKNOWN = "SHADOW-UNKNOWN"
 #: Every reason that no folder defines, as people read it on a line.
 REASONS: dict[str, str] = {
     **{p.code: s.what for p, s in PROBLEMS.items()},
-    BALANCE_UNKNOWN: "该行之前的剩余本金无法确定（前面缺少期次，或某期只还了一部分，银行也未报送剩余本金），搁置",
+    BALANCE_UNKNOWN: "该行之前的剩余本金无法确定（前面缺少期次，某期只还了一部分，或期初后首期是否完整尚无印证，银行未报余额），搁置",
     SHADOW_UNKNOWN: "影子贷款无法确定（期初没有影子余额，期次不连贯，或影子已到期还清而贷款仍在还），搁置",
     "REVERSED": "该行已被冲正，或本身是冲正行，两行贴息均为零",
     "OPENING": "上线日之前的期间，已由原系统结清",

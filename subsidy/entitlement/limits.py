@@ -34,7 +34,7 @@ def limit(book: Book, parts: Parts, version: Version, figure: Int64, uses: Bool)
     rows = book.rows
     other = other_subsidies(book)
     if len(other):
-        after_other = np.minimum(figure, _left_by_others(book, parts, figure, other)) * uses
+        after_other = _beside_others(book, parts, figure * uses, other)
     else:
         # No figure exceeds what its interest so far leaves.
         other, after_other = np.zeros(len(rows), np.int64), figure * uses
@@ -79,12 +79,22 @@ def other_subsidies(book: Book) -> Int64:
     return np.where((keys[place] == wanted) & (serial[book.rows.source] > 0), total[place], 0)
 
 
-def _left_by_others(book: Book, parts: Parts, figure: Int64, other: Int64) -> Int64:
-    """Per row: interest less other subsidies, of the rows of its instalment so far, less the figures of the earlier ones. A row for which
-    another subsidy pays gets no more than its own interest leaves."""
-    left = parts.interest - parts.so_far(other) - (parts.so_far(figure) - figure)
-    own = np.where(other > 0, book.rows.interest - other, left)
-    return np.maximum(np.minimum(left, own), 0)
+def _beside_others(book: Book, parts: Parts, figure: Int64, other: Int64) -> Int64:
+    """Per row: its figure, within what its own interest leaves where another subsidy pays for it, and within what the interest of the rows
+    of its instalment so far leaves of others and of what the earlier rows got."""
+    after = np.maximum(np.where(other > 0, np.minimum(figure, book.rows.interest - other), figure), 0)
+    sizes = np.diff(parts.start)
+    several = np.unique(parts.group_of[(other > 0) & (parts.group_of >= 0)])
+    several = several[sizes[several] > 1]
+    left = parts.interest - parts.so_far(other)
+    got = np.zeros(len(several), np.int64)
+    for place in range(int(sizes[several].max(initial=0))):
+        more = sizes[several] > place
+        several, got = several[more], got[more]
+        row = parts.rows[parts.start[several] + place]
+        after[row] = np.maximum(np.minimum(after[row], left[row] - got), 0)
+        got += after[row]
+    return after
 
 
 def _per_row(limits: list[int | None], version: Version, rows: int) -> Int64 | None:

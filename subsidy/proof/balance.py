@@ -43,12 +43,13 @@ class Numbering:
 
 
 class Start(NamedTuple):
-    """Where a running balance begins: its amount (None: not known), the first instalment that must have a row, and the day of the TX02
-    that gave the amount (None: not a TX02)."""
+    """Where a running balance begins: its amount (None: not known), the first instalment that must have a row, the day of the TX02 that
+    gave the amount (None: not a TX02), and whether it is only what the known rows of the first instalment bear."""
 
     balance_fen: int | None
     first: int
     status_on: date | None
+    assumed: bool = False
 
 
 class Balances:
@@ -66,7 +67,8 @@ class Balances:
         """`set_aside`: why rows are quarantined by themselves; their principal counts, unless it cannot be read."""
         ordered = sorted(rows, key=lambda r: (r["accrual_to"], _LATER.get(r["kind"], 0), r["serial_no"]))
         start = _opening(ordered, statuses, set_aside) if opened and ordered else Start(disbursed_fen, 1, None)
-        readable = start.balance_fen is not None
+        self._started = not start.assumed or self._borne_out(ordered, start, set_aside)
+        readable = start.balance_fen is not None and self._started
         balance, expected = start.balance_fen or 0, start.first
         self._before: dict[str, tuple[int, bool]] = {}  # running balance before a row, and whether every instalment before it is known
         seen: set[int] = set()
@@ -97,6 +99,19 @@ class Balances:
                 balance -= row["principal_repaid_fen"]
 
     @staticmethod
+    def _borne_out(ordered: Sequence[Fact], start: Start, set_aside: Mapping[str, str]) -> bool:
+        """The rows of a later instalment bear together just what the rows before them leave of the start, so nothing of it is missing."""
+        balance = start.balance_fen or 0
+        due: dict[int, int] = {}  # instalment -> what its rows so far leave of the balance before them
+        for row in ordered:
+            problem = set_aside.get(row["serial_no"])
+            readable = problem not in _UNREADABLE
+            if is_part(row) and problem != "ABOVE-TERM" and row["instalment"] > start.first:
+                due[row["instalment"]] = due.get(row["instalment"], balance) - (row["base_principal_fen"] if readable else 0)
+            balance -= row["principal_repaid_fen"] if readable else 0
+        return 0 in due.values()
+
+    @staticmethod
     def _nothing_due(row: Fact, last: Fact | None, start: Start, numbering: Numbering, opened: bool) -> bool:
         """No instalment without a row fell due on or before the end of a prepayment's period (interpretation 20)."""
         if last is not None:
@@ -120,11 +135,11 @@ class Balances:
     def due_with(self, first: Fact, base_fen: int) -> int:
         """B_k: what remained before the first row of an instalment whose rows have `base_fen` together.
 
-        With a gap before it, the balance is known all the same when the rows cover it whole."""
+        With a gap before it, the balance is known all the same when the rows cover it whole, if not the start was taken from these rows."""
         running, certain = self._before[first["serial_no"]]
         if first["balance_after_fen"] is not None:
             running, certain = first["balance_after_fen"] + first["principal_repaid_fen"], True
-        if running <= 0 or not (certain or running == base_fen):
+        if running <= 0 or not (certain or (running == base_fen and self._started)):
             raise Unknown("BALANCE-UNKNOWN", "hold")
         return running
 
@@ -141,4 +156,4 @@ def _opening(ordered: Sequence[Fact], statuses: Sequence[Fact], set_aside: Mappi
         return Start(None, first, None)
     earlier = [row for row in ordered[: ordered.index(parts[0])] if set_aside.get(row["serial_no"]) not in _UNREADABLE]
     base = sum(row["base_principal_fen"] for row in parts if row["instalment"] == first)
-    return Start(base + sum(row["principal_repaid_fen"] for row in earlier), first, None)
+    return Start(base + sum(row["principal_repaid_fen"] for row in earlier), first, None, assumed=True)

@@ -397,7 +397,7 @@ class Assessment:
 
     def _figures(self, group: Sequence[Line]) -> None:
         """Rounded figures of rows that belong together: each the figure of the sum so far less those before it."""
-        interest = base = repaid = earlier = others = 0
+        interest = base = repaid = earlier = others = got = 0
         beside = self._beside(group)
         for line in group:
             line.state = beside.state if isinstance(beside, Beside) else None
@@ -407,8 +407,6 @@ class Assessment:
             repaid += row["principal_repaid_fen"]
             other = self.loan.others.get(row["serial_no"], 0)
             others += other
-            # A row for which another subsidy pays is bounded by its own interest too, any other by that of the rows so far.
-            line.room = max(0, min(interest - others - earlier, row["interest_fen"] - other if other else interest))
             try:
                 numerator, denominator, reason = self._exact(group[0], interest, base, repaid, beside)
             except Unknown as unknown:
@@ -417,6 +415,10 @@ class Assessment:
                 continue
             line.figure = max(0, (2 * numerator + denominator) // (2 * denominator) - earlier)
             earlier += line.figure
+            # A row for which another subsidy pays is bounded by its own interest too, any other by that of the rows so far.
+            line.room = max(0, min(interest - others - got, row["interest_fen"] - other if other else interest))
+            if line.outcome in ("pay", "hold", "stop"):
+                got += min(line.figure, line.room)
             if line.outcome == "pay" and not numerator:
                 line.reason = reason
 

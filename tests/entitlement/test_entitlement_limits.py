@@ -156,3 +156,29 @@ def test_other_subsidies_of_parts(others: list[dict[str, Any]], payable: list[st
     assert lines["figure_fen"].to_pylist() == [fen("150.00"), fen("225.00")]
     assert lines["payable_fen"].to_pylist() == [fen(v) for v in payable]
     assert lines["reason"].to_pylist() == reasons
+
+
+def test_what_another_subsidy_takes_from_one_part_is_not_taken_from_the_next() -> None:
+    part = {"instalment": 1, "principal_repaid_fen": 0}
+    rows = [
+        {**FIRST, **part, "serial_no": "1", "base_principal_fen": fen("480,000"), "interest_fen": fen("1,400.00")},
+        {**FIRST, **part, "serial_no": "2", "base_principal_fen": fen("15,000"), "interest_fen": fen("43.75")},
+        {**FIRST, "serial_no": "3", "base_principal_fen": fen("5,000"), "interest_fen": fen("14.58")},
+    ]
+    lines = assess(facts(*rows, other_subsidy=[other("1", "1,250.00"), other("2", "40.00")]), policy()).lines
+    assert lines["figure_fen"].to_pylist() == [fen("360.00"), fen("11.25"), fen("3.75")]
+    assert lines["payable_fen"].to_pylist() == [fen("150.00"), fen("3.75"), fen("3.75")]
+    assert lines["reason"].to_pylist() == ["LIMIT-OTHER", "LIMIT-OTHER", ""]
+
+
+def test_a_forfeited_part_takes_nothing_of_what_others_leave() -> None:
+    part = {"instalment": 1, "principal_repaid_fen": 0}
+    rows = [
+        {**FIRST, **part, "serial_no": "1", "base_principal_fen": fen("400,000"), "interest_fen": fen("1,458.33")},
+        {**FIRST, "serial_no": "2", "base_principal_fen": fen("100,000"), "interest_fen": 0},
+    ]
+    rows[0]["paid_on"] = day("2026-04-01")
+    late = rule(method="spread", gates=gates(("days_late > 15", "forfeit", "LATE")))
+    lines = assess(facts(*rows, other_subsidy=[other("1", "1,308.33")]), policy(late)).lines
+    assert lines["figure_fen"].to_pylist() == [fen("300.00"), fen("75.00")]
+    assert lines["payable_fen"].to_pylist() == [0, fen("75.00")]
