@@ -64,6 +64,11 @@ class _Row:
     kind: str = ""
     batch_no: int = 0
 
+    @property
+    def key(self) -> tuple[str, int, date]:
+        """What makes it one movement: a bank may use a serial again on another day."""
+        return self.host_serial, self.amount_fen, self.day
+
 
 @dataclass(slots=True)
 class _Known:
@@ -157,10 +162,10 @@ def _ours(conn: Connection, centre: str, table: pa.Table, amount: pa.Array, day:
     missing = [row.line for row in rows if not row.host_serial]
     if missing:
         raise Refused("MOVE-SERIAL", f"第 {missing[0]} 行没有主机流水号")
-    keys = [(row.host_serial, row.amount_fen) for row in rows]
+    keys = [row.key for row in rows]
     if len(set(keys)) != len(keys):
-        twice = next(row for row in rows if keys.count((row.host_serial, row.amount_fen)) > 1)
-        raise Refused("MOVE-TWICE", f"第 {twice.line} 行的主机流水号和金额在文件中出现两次")
+        twice = next(row for row in rows if keys.count(row.key) > 1)
+        raise Refused("MOVE-TWICE", f"第 {twice.line} 行的主机流水号、金额和日期在文件中出现两次")
     return rows
 
 
@@ -176,12 +181,12 @@ def _fresh(conn: Connection, centre: str, rows: list[_Row]) -> tuple[list[_Row],
     m = tables.movement
     serials = [row.host_serial for row in rows]
     known = {
-        (row.host_serial, int(row.amount_fen))
+        (row.host_serial, int(row.amount_fen), row.moved_on)
         for row in conn.execute(
-            sa.select(m.c.host_serial, m.c.amount_fen).where(m.c.centre == centre, among(conn, m.c.host_serial, serials))
+            sa.select(m.c.host_serial, m.c.amount_fen, m.c.moved_on).where(m.c.centre == centre, among(conn, m.c.host_serial, serials))
         )
     }
-    kept = [row for row in rows if (row.host_serial, row.amount_fen) not in known]
+    kept = [row for row in rows if row.key not in known]
     return kept, len(rows) - len(kept)
 
 

@@ -388,7 +388,7 @@ movement = sa.Table(  # bank statement rows that concern us
     sa.Column("payment_no", Text, nullable=False, server_default=""),
     sa.Column("batch_no", Big, nullable=False, server_default="0"),
     sa.Column("class", Text, nullable=False),  # debit return collection unknown
-    sa.UniqueConstraint("centre", "host_serial", "amount_fen"),
+    sa.UniqueConstraint("centre", "host_serial", "amount_fen", "moved_on"),
     sa.Index("ix_movement_payment", "centre", "payment_no"),
     sa.Index("ix_movement_batch", "centre", "batch_no"),
 )

@@ -103,6 +103,21 @@ def test_return_is_found_and_paid_again(house: House, how: str) -> None:
     assert verify.verify(house.db, house.centre) == []
 
 
+def test_serial_that_a_bank_uses_again_on_another_day_is_another_movement(house: House) -> None:
+    house.night(NIGHT, {"X1": {"S1": 30000}, "X2": {"S1": 30000}})
+    house.send(SEPTEMBER)
+    house.answer(house.batches("2026-09")[0])
+    house.read(DAY)
+    back = {n: row(house, n, 1, amount=30000, host_serial="R1", date=date(2026, 9, 21 + n)) for n in (1, 2)}
+    house.statement([back[1]], date(2026, 9, 22))
+    house.read(date(2026, 9, 22))
+    house.statement([back[1], back[2]], date(2026, 9, 23))  # the next statement begins with the day before
+    found = house.read(date(2026, 9, 23))
+    assert (found.applied.returned, found.movements) == (1, {"return": 1})
+    assert house.states() == ["returned", "returned"]
+    assert verify.verify(house.db, house.centre) == []
+
+
 def test_payment_and_return_in_one_statement_without_a_result(house: House) -> None:
     sent(house)
     house.statement([row(house, 1), row(house, 1, 1, host_serial="R1")], DAY)
@@ -243,11 +258,12 @@ def test_movement_of_a_batch_that_was_never_sent(house: House) -> None:
 def test_overlapping_statements_book_once(house: House) -> None:
     sent(house)
     house.answer(house.batches("2026-09")[0])
-    house.statement([row(house, 1)], DAY)
+    paid, back = [row(house, n, date=DAY) for n in (1, 2)], row(house, 1, 1, host_serial="R1", date=date(2026, 9, 23))
+    house.statement(paid[:1], DAY)
     house.read(DAY)
-    house.statement([row(house, 1), row(house, 2), row(house, 1, 1, host_serial="R1")], date(2026, 9, 23), 2)
+    house.statement([*paid, back], date(2026, 9, 23), 2)
     house.read(date(2026, 9, 23))
-    house.statement([row(house, 2), row(house, 1, 1, host_serial="R1")], date(2026, 9, 24), 3)
+    house.statement([paid[1], back], date(2026, 9, 24), 3)
     found = house.read(date(2026, 9, 24))
     assert (found.movements, found.applied.total) == ({}, 0)
     assert moved(house) == [("debit", -30000, NUMBER[1]), ("debit", -30100, NUMBER[2]), ("return", 30000, NUMBER[1])]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 
+import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from subsidy.errors import TerminalError
 from subsidy.ledger import migrate, tables
 from subsidy.ledger.database import Database
 
@@ -85,3 +89,27 @@ def test_revisions_are_one_line() -> None:
     scripts = list(ScriptDirectory.from_config(migrate.configuration()).walk_revisions())
     assert [s.revision for s in scripts] == sorted((s.revision for s in scripts), reverse=True)
     assert scripts[-1].down_revision is None and scripts[0].revision == migrate.head()
+
+
+def test_movements_of_before_keep_their_rows_and_their_guard(database_url: str) -> None:
+    db = Database(database_url)
+    if db.postgres:
+        with db.raw() as conn:
+            conn.execute(sa.text("DROP SCHEMA public CASCADE"))
+            conn.execute(sa.text("CREATE SCHEMA public"))
+    with db.raw() as conn:
+        command.upgrade(migrate.configuration(conn), "0008")
+        values = {"centre": "c", "movement_no": 1, "bank_file_no": 1, "host_serial": "R1", "amount_fen": 5, "class": "return"}
+        conn.execute(sa.insert(tables.movement).values(**values, moved_on=date(2026, 9, 22)))
+    db.migrate()
+    with db.raw() as conn:
+        assert conn.execute(sa.select(tables.movement.c.host_serial, tables.movement.c.payment_no)).all() == [("R1", "")]
+        conn.execute(sa.insert(tables.movement).values(**values | {"movement_no": 2}, moved_on=date(2026, 9, 23)))
+    for broken in (
+        sa.insert(tables.movement).values(**values | {"movement_no": 3}, moved_on=date(2026, 9, 23)),
+        sa.delete(tables.movement),
+        sa.update(tables.movement).values(amount_fen=6),
+    ):
+        with pytest.raises(TerminalError, match="DB-REFUSED"), db.raw() as conn:
+            conn.execute(broken)
+    db.dispose()
