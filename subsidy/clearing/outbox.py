@@ -46,11 +46,13 @@ def release(
     """Make a file visible under `path` exactly once, whatever happened before.
 
     `pieces` gives the bytes, whose SHA-256 is `sha256`. `check` reads the file back and raises when it is not what the ledger says;
-    `before_leaving` is called just before the rename and raises when the caller may no longer act. `left`: it is known, or to be feared,
-    that the file left before, although the archive may have been lost since; it is not written again. TransientError ``PUBLISH-DISK`` when
-    the disk is full, read-only or failing; TerminalError ``PUBLISH-CLASH`` when another file has the name.
+    `before_leaving` is called just before the rename and raises when the caller may no longer act (TerminalError) or cannot know
+    (TransientError); what lies beside then stays for the next attempt, unless whoever took over may have published the file. `left`: it is
+    known, or to be feared, that the file left before, although the archive may have been lost since; it is not written again.
+    TransientError ``PUBLISH-DISK`` when the disk is full, read-only or failing; TerminalError ``PUBLISH-CLASH`` when another file has the
+    name.
     """
-    temporary = beside(path)
+    temporary, alone = beside(path), True
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
@@ -72,6 +74,8 @@ def release(
         if not (archived and file_digest(temporary) == sha256):
             _write(temporary, pieces())
             check(temporary)
+            # Archived by another since this attempt looked: the file may have left before it was written beside here.
+            alone = not store.exists(Store.raw_path(sha256))
             if store.put_file(temporary) != sha256:
                 temporary.unlink()
                 raise TerminalError(
@@ -82,9 +86,9 @@ def release(
                 )
         try:
             before_leaving()
-        except SubsidyError:
-            # Whoever took over may have published and the bank fetched: a copy left beside would say that it never left.
-            _discard(temporary)
+        except TerminalError:
+            if not alone:
+                _discard(temporary)  # left beside, it would say that the file never left
             raise
         os.replace(temporary, path)
         sync_folder(path.parent)

@@ -110,6 +110,7 @@ def publish(
         with db.read() as conn:
             return _summary(conn, policy, result)
     outbox.room_for(folder, sum(file.size for file in files if not (folder / file.name).exists()))
+    taken: set[int] = set()
     for file in files:
         outcome = outbox.release(
             folder / file.name,
@@ -122,9 +123,10 @@ def publish(
         )
         if outcome == "taken":
             result.taken.append(file.name)
+            taken.add(file.batch.batch_no)
         memory.give_back()
     with db.transaction(policy.centre, token) as conn:
-        _finish(conn, policy, batches, period, sent_on, run_no, result.taken)
+        _finish(conn, policy, batches, period, sent_on, run_no, taken)
         result.state = "published"
         _summary(conn, policy, result)
     _ask(db, token, settings, policy, outbound, batches, run_no)
@@ -432,8 +434,9 @@ def path_of(centre: str, name: str) -> str:
 
 
 def _finish(
-    conn: Connection, policy: CentrePolicy, batches: list[Batch], period: str, sent_on: date, run_no: int, taken: list[str]
+    conn: Connection, policy: CentrePolicy, batches: list[Batch], period: str, sent_on: date, run_no: int, taken: set[int]
 ) -> None:
+    """Close the books. `taken`: batches of which a file, whichever, had left and is no longer there."""
     f, s = tables.published_file, tables.settlement
     numbers = [batch.batch_no for batch in batches]
     conn.execute(
@@ -445,7 +448,7 @@ def _finish(
         waiting = events.of_batch_in(conn, policy.centre, batch.batch_no, "reserved")
         if batch.leaves:
             events.append(conn, policy.centre, waiting, "sent", sent_on, run_no=run_no)
-            if batch.file_name in taken:
+            if batch.batch_no in taken:
                 events.append(conn, policy.centre, waiting, "open", sent_on, run_no=run_no, code=TAKEN, text="文件已被取走，向银行查询")
         elif len(waiting):
             events.append(conn, policy.centre, waiting, "confirmed", sent_on, run_no=run_no, text="抵扣")

@@ -80,6 +80,14 @@ def recomputed(business_date: str, result: dict[str, Any]) -> str:
     return f"重算 {business_date}：记账 {result['posted']:,} 行，净变动 {_yuan(result.get('amount_fen', 0))} 元，随下一次清算支付或追回。"
 
 
+def published(result: dict[str, Any]) -> str:
+    """What publishing did, and which files had left before the books were finished."""
+    done = f"{result['period']} 期付款文件已发布；逐个文件见“报表与付款文件”。"
+    if not result.get("taken"):
+        return done
+    return f"{done}登记之前已离开待发目录的文件：{'、'.join(result['taken'])}。没有再写出，不会重复付款；已向银行查询，等银行答复。"
+
+
 def read(result: dict[str, Any]) -> str:
     """What reading the banks' files did."""
     words = {"booked": "入账", "duplicates": "重复", "blocked": "有差异未入账", "incomplete": "未写完"}

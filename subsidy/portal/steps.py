@@ -241,11 +241,11 @@ class Publish(BaseOperator):  # type: ignore[misc]
 
     @telling
     def execute(self, context: Any) -> dict[str, Any]:
-        from subsidy.night import api
+        from subsidy.night import api, previewing
 
         self.period = read_period(context)
         result: dict[str, Any] = api.publish(load_settings(), self.centre, self.period)
-        say(self, context, f"{self.period} 期付款文件已发布；逐个文件见“报表与付款文件”。")
+        say(self, context, previewing.published(result))
         context["outlet_events"][self.asset].add_partitions(event_key(self.period, self.centre))
         return result
 

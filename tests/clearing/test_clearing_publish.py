@@ -21,6 +21,7 @@ from subsidy.errors import SubsidyError, TerminalError, TransientError
 from subsidy.facts.store import Store
 from subsidy.ledger import lease, tables, verify
 from subsidy.ledger.database import Database
+from subsidy.night import previewing
 from subsidy.policy.model import Account
 from subsidy.settings import Settings
 
@@ -190,6 +191,50 @@ def test_zombie_that_wakes_after_the_bank_took_the_file_leaves_no_copy_to_send_a
         release(stopped_for_long, lease_lost)
     assert release(lambda: [data], lambda: None) == "taken"
     assert not path.exists()
+
+
+@pytest.mark.parametrize("why", ["database away", "another task took the lease"])
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_trouble_just_before_a_file_leaves_costs_no_file(new_house: NewHouse, monkeypatch: pytest.MonkeyPatch, at: int, why: str) -> None:
+    house, asked, refuse = ready(new_house()), [0], lease.refuse_if_lost
+
+    def refuse_at(db: Database, centre: str, token: int) -> None:
+        asked[0] += 1
+        if asked[0] == at and why == "database away":
+            raise TransientError("DB-LOCKED", "", "", "")
+        if asked[0] == at:  # it reads bank files, say, and publishes nothing
+            lease.acquire(db, centre, "another", 1e9, 1.0)
+        refuse(db, centre, token)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lease, "refuse_if_lost", refuse_at)
+        with pytest.raises(SubsidyError, match=r"DB-LOCKED|LEASE-LOST"):
+            house.publish("2026-09")
+    if why != "database away":
+        house.token = lease.acquire(house.db, house.centre, "test", 2e9, 1.0)
+    assert house.publish("2026-09").taken == []
+    assert house.states() == ["sent", "sent"]
+    f = tables.published_file
+    with house.db.read() as conn:  # what an unbroken run writes: the digests were recorded before the first file
+        wanted = {Path(row.path).name: row.sha256 for row in conn.execute(sa.select(f.c.path, f.c.sha256))}
+    assert len(wanted) == 6 and {name: hashlib.sha256(data).hexdigest() for name, data in files(house).items()} == wanted
+
+
+@pytest.mark.parametrize("taken", ["BDC103_", "TX_FUNDS", "BDC_BAT"])
+def test_bank_is_asked_when_any_file_of_a_batch_left_before_the_books(house: House, monkeypatch: pytest.MonkeyPatch, taken: str) -> None:
+    house.night(NIGHT, {"X1": {"S1": 30025}})
+    house.settle(SEPTEMBER)
+    house.approve("2026-09")
+    with monkeypatch.context() as patched:
+        patched.setattr(publish, "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            house.publish("2026-09")
+    (path,) = house.outbox.glob(f"{taken}*")
+    path.unlink()
+    done = house.publish("2026-09")
+    assert done.taken == [path.name] and path.name in previewing.published(done.counts())
+    assert house.states() == ["open"]
+    assert list(house.outbox.glob("BDC110_*")) and not path.exists()
 
 
 def test_lease_lost_between_writing_and_renaming(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
