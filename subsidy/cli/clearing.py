@@ -18,7 +18,7 @@ from subsidy.errors import TerminalError
 from subsidy.ledger import lease, receivables, tables
 from subsidy.ledger.database import open_database
 from subsidy.money.amounts import format_yuan
-from subsidy.night import api, context, previewing
+from subsidy.night import api, context, opening, previewing
 from subsidy.night.context import Context
 from subsidy.settings import Settings, load_settings
 
@@ -159,6 +159,8 @@ def _read(args: argparse.Namespace) -> int:
 
 def _query(args: argparse.Namespace) -> int:
     with _working(args, "写查询文件") as (ctx, token):
+        with ctx.db.read() as conn:
+            opening.refuse_far(conn, args.centre, args.date)
         asked = query.write(
             ctx.db,
             token,

@@ -31,6 +31,7 @@ def register(subparsers: Any) -> None:
     night.add_argument("--centre", required=True, help="中心目录名，如 hangzhou")
     night.add_argument("--date", required=True, type=date.fromisoformat, help="业务日期，如 2026-09-19")
     night.add_argument("--step", choices=[name for name, _, _ in api.STEPS], help="只运行这一步（当夜必须已经打开）")
+    night.add_argument("--reason", default="", help="原因；业务日期比上一夜晚很多天时必须写明")
     night.add_argument("--json", action="store_true", help="结果以 JSON 输出")
     night.set_defaults(run=run_night)
     preview = subparsers.add_parser("preview", help="预演：按今天的规则和数据会改什么，不写入")
@@ -53,8 +54,9 @@ def actor() -> str:
 def run_night(args: argparse.Namespace) -> int:
     """Run the steps with a progress bar on standard error."""
     settings = load_settings()
-    api.record_act(settings, args.centre, actor(), "trigger", f"night:{args.date}", f"命令行：{args.step or '整夜'}")
-    opened = api.open_night(settings, args.centre, args.date, actor())
+    why = f"；{args.reason}" if args.reason else ""
+    api.record_act(settings, args.centre, actor(), "trigger", f"night:{args.date}", f"命令行：{args.step or '整夜'}{why}")
+    opened = api.open_night(settings, args.centre, args.date, actor(), reason=args.reason)
     results: dict[str, Any] = {"open_night": opened}
     steps = [(name, label) for name, label, _ in api.STEPS if args.step in (None, name)]
     for at, (name, label) in enumerate(steps):

@@ -108,10 +108,15 @@ def close_night(settings: Settings, centre: str, run_no: int) -> dict[str, Any]:
 
 
 def run_night(
-    settings: Settings, centre: str, business_date: date, actor: str, progress: Callable[[str, dict[str, Any]], None] | None = None
+    settings: Settings,
+    centre: str,
+    business_date: date,
+    actor: str,
+    progress: Callable[[str, dict[str, Any]], None] | None = None,
+    reason: str = "",
 ) -> dict[str, dict[str, Any]]:
     """A whole night from a shell. `progress` is told each step's Chinese name and result."""
-    opened = open_night(settings, centre, business_date, actor)
+    opened = open_night(settings, centre, business_date, actor, reason=reason)
     results = {"open_night": opened}
     for name, label, _ in STEPS:
         results[name] = step(settings, centre, opened["run_no"], name)

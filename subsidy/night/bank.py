@@ -14,7 +14,7 @@ from subsidy.clearing import overall, profiles, results, vouchers
 from subsidy.errors import BusyError, TerminalError
 from subsidy.ledger import tables
 from subsidy.ledger.database import Database, open_database
-from subsidy.night import context, moved, reporting
+from subsidy.night import context, moved, opening, reporting
 from subsidy.policy import CentrePolicy, PolicyError, centre_names, load_centre
 from subsidy.settings import Settings
 
@@ -24,12 +24,14 @@ PATIENCE_SECONDS = 60
 
 def read_results(settings: Settings, centre: str, business_date: date, actor: str) -> dict[str, Any]:
     """Read the centre's result, movement and answer files under its lease, and write the vouchers of what they booked; the last opened run
-    gives the policy. What an old task reads again became known on the open business date, not on its own earlier one."""
+    gives the policy. What an old task reads again became known on the open business date, not on its own earlier one. TerminalError
+    ``BANK-DATE-FAR`` for a date that no night of the centre is near."""
     db = open_database(settings)
     with db.read() as conn:
         state = tables.centre_state
         opened = conn.execute(sa.select(state.c.open_business_date).where(state.c.centre == centre)).scalar_one_or_none()
         run_no = conn.execute(sa.select(sa.func.max(tables.run.c.run_no)).where(tables.run.c.centre == centre)).scalar_one_or_none()
+        opening.refuse_far(conn, centre, business_date)
     if run_no is None:
         raise TerminalError("RESULT-NO-RUN", f"{centre} 还没有运行过。", "没有读取任何文件，银行文件留在原处。", "先运行该中心的夜间处理。")
     business_date = max(business_date, opened or business_date)

@@ -20,6 +20,9 @@ from subsidy.night.context import Context, Run
 from subsidy.policy import CentrePolicy, pack, working_days_of
 from subsidy.settings import Settings
 
+#: How many days a business date may lie after the centre's latest one before somebody must say why: a mistyped month is further off.
+REACH_DAYS = 45
+
 
 def open_run(
     settings: Settings,
@@ -35,8 +38,9 @@ def open_run(
 
     `policy_version`: the only one to open the run with, because people agreed to what it gives (``RUN-POLICY`` when it is no longer there).
     `claimed`: the agreements that were held for a claim of another in what people agreed to.
-    Refused: a date before the open business date that was never run (``NIGHT-PAST``), a night while an earlier one is not closed
-    (``NIGHT-OPEN``), a date without calendar or rates (``CAL-…``, ``POLICY-…``). BusyError while somebody else works.
+    Refused: a date before the open business date that was never run (``NIGHT-PAST``), one more than `REACH_DAYS` after the latest without a
+    reason (``NIGHT-FAR``), a night while an earlier one is not closed (``NIGHT-OPEN``), a date without calendar or rates (``CAL-…``,
+    ``POLICY-…``). BusyError while somebody else works.
     """
     db = open_database(settings)
     with db.read() as conn:
@@ -57,7 +61,7 @@ def open_run(
         found = night_of(conn, centre, business_date) if mode == "night" else None
         if found is not None:
             return found
-        _move_forward(conn, centre, business_date, mode)
+        _move_forward(conn, centre, business_date, mode, reason)
         run_no = db.next_numbers(conn, centre, "run", 1)
         values: dict[str, Any] = {
             "centre": centre,
@@ -117,7 +121,27 @@ def open_date(conn: Connection, centre: str) -> date | None:
     return conn.execute(sa.select(t.c.open_business_date).where(t.c.centre == centre)).scalar_one_or_none()
 
 
-def _move_forward(conn: Connection, centre: str, business_date: date, mode: str) -> None:
+def too_far(conn: Connection, centre: str, business_date: date) -> date | None:
+    """The latest business date of the centre's runs when `business_date` lies more than `REACH_DAYS` after it; None when it does not, or
+    when nothing ran before."""
+    t = tables.run
+    latest: date | None = conn.execute(sa.select(sa.func.max(t.c.business_date)).where(t.c.centre == centre)).scalar_one()
+    return latest if latest is not None and (business_date - latest).days > REACH_DAYS else None
+
+
+def refuse_far(conn: Connection, centre: str, business_date: date) -> None:
+    """TerminalError ``BANK-DATE-FAR`` for a date on which bank files are read or written and which no night of the centre is near."""
+    latest = too_far(conn, centre, business_date)
+    if latest is not None:
+        raise TerminalError(
+            "BANK-DATE-FAR",
+            f"{business_date} 比 {centre} 最近运行过的营业日期 {latest} 晚 {REACH_DAYS} 天以上，多半是日期写错了。",
+            "没有读写任何文件，也没有记账；银行文件留在原处。",
+            f"改正日期后重试；日期确实无误的，先运行该中心到这一天的夜间处理，或以 {latest} 为业务日期处理。",
+        )
+
+
+def _move_forward(conn: Connection, centre: str, business_date: date, mode: str, reason: str) -> None:
     reached = open_date(conn, centre)
     if reached is not None and business_date < reached:
         raise TerminalError(
@@ -125,6 +149,14 @@ def _move_forward(conn: Connection, centre: str, business_date: date, mode: str)
             f"{centre} 的营业日期已到 {reached}，不能再为更早的 {business_date} 开始新的处理。",
             "没有改动任何数据；已记账的内容不会写到过去的日期。",
             f"如需补充当时的文件，放入收件目录，由 {reached} 之后的夜间处理接收；如需查看差异，用“预演”。",
+        )
+    latest = too_far(conn, centre, business_date)
+    if latest is not None and not reason.strip():
+        raise TerminalError(
+            "NIGHT-FAR",
+            f"{business_date} 比 {centre} 最近的营业日期 {latest} 晚 {REACH_DAYS} 天以上，又没有写明原因，多半是日期写错了。",
+            f"没有改动任何数据，营业日期仍是 {latest}。",
+            "核对日期；要补跑其间各日的，由早到晚逐日运行；确实要直接到这一天的，写明原因重新触发（命令行 --reason），其间各日不能再运行。",
         )
     waiting = unfinished(conn, centre)
     if waiting is not None:

@@ -26,4 +26,5 @@ def period_field(description: str) -> Param:
 
 def reason_field() -> Param:
     """Why; may be empty where no money can change."""
-    return field(None, "原因", "为什么要做。重算必须填写，重跑和预演可以不填；会写入审计记录。", type=list(_TEXT), maxLength=500)
+    about = "为什么要做。重算必须填写，重跑和预演可以不填，但业务日期比上一夜晚 45 天以上的重跑须填写；会写入审计记录。"
+    return field(None, "原因", about, type=list(_TEXT), maxLength=500)

@@ -93,6 +93,8 @@ def test_a_month_from_the_shell(run: Shell) -> None:
     code, waiting, _ = run("query", "list", "--date", "2026-09-23")
     assert (code, [(w["payment_no"], w["age_days"]) for w in waiting]) == (1, [("TX2026090000000001", 3), ("TX2026090000000002", 3)])
     assert "account" not in json.dumps(waiting)
+    code, said, _ = run("query", "write", "--date", "2099-09-23")
+    assert (code, said["code"]) == (3, "BANK-DATE-FAR")
     code, asked, _ = run("query", "write", "--date", "2026-09-23")
     assert (code, asked["payments"], len(asked["files"])) == (0, 2, 2)
 

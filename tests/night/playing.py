@@ -60,7 +60,7 @@ def play(settings: Settings, centre: str, numbers: tuple[int, ...] = (1, 2, 3, 4
         if night.number == 3:
             bank.run(settings.home, centre, script, night.business_date)
             read_results(settings, centre, night.business_date)
-        results[night.number] = api.run_night(settings, centre, night.business_date, "夜间")
+        results[night.number] = api.run_night(settings, centre, night.business_date, "夜间", reason=story.REASON)
         if approve(settings, centre) is not None and night.number == 4:
             day = night.business_date + timedelta(days=3)
             bank.run(settings.home, centre, script, day)

@@ -75,7 +75,7 @@ def test_what_a_changed_policy_posts_waits_for_a_person(settings: Settings, tmp_
     assert first["reasons"] == ["FIRST-BATCH"]
     path.write_text(calm.replace("share: 25%", "share: 26%"), encoding="utf-8")
     story.deliver(settings.home, "quzhou", 4)
-    night = api.run_night(settings, "quzhou", date(2026, 12, 20), "夜间")
+    night = api.run_night(settings, "quzhou", date(2026, 12, 20), "夜间", reason=story.REASON)
     (built,) = night["settle"]["settlements"]
     assert (built["state"], built["reasons"]) == ("held", ["POLICY-CHANGED"])
     assert night["post"]["top_ups"] > 30 and built["sent_fen"] < 500_000_00

@@ -33,6 +33,11 @@ def test_a_night_is_told_in_sentences_and_as_json_only_when_asked(at_shell: Sett
     read = capsys.readouterr().out
     assert "银行文件：没有新文件。" in read and "报表" in read
     assert not [sign for sign in ("{", "'", "rows_in") if sign in told.partition("文件 1 ")[0] + preview + read]
+    far = ["night", "--centre", "huzhou", "--date", "2026-11-20"]
+    assert shell.main(far) == 3
+    assert "NIGHT-FAR" in capsys.readouterr().err
+    assert shell.main([*far, "--reason", "停机之后只补这一夜"]) == 0
+    assert "业务日 2026-11-20 已打开" in capsys.readouterr().out
     for argv in (["night", *where], ["preview", *where], ["results-night", *where]):
         shell.main([*argv, "--json"])
         assert isinstance(json.loads(capsys.readouterr().out), dict)

@@ -120,6 +120,32 @@ def test_an_earlier_date_posts_nothing(settings: Settings) -> None:
     assert state(settings) == before
 
 
+def test_a_date_far_ahead_is_opened_for_a_reason_only(settings: Settings) -> None:
+    latest = play(settings, "wenzhou", (1, 2))[2]["open_night"]["business_date"]
+    before, far = state(settings), date.fromisoformat(latest) + timedelta(days=46)
+    for reason in ("", "  "):
+        with pytest.raises(TerminalError, match="NIGHT-FAR") as refused:
+            api.open_night(settings, "wenzhou", far, "夜间", reason=reason)
+    assert latest in refused.value.message.what and "原因" in refused.value.message.todo
+    assert state(settings) == before
+    api.run_night(settings, "wenzhou", far - timedelta(days=1), "夜间")
+    far += timedelta(days=50)
+    assert api.open_night(settings, "wenzhou", far, "甲", reason="停机之后只补这一夜")["business_date"] == str(far)
+    assert not api.open_night(settings, "wenzhou", far, "夜间")["rerun"], "the night that is open is found again"
+
+
+def test_bank_files_are_not_read_on_a_date_far_ahead(settings: Settings) -> None:
+    play(settings, "wenzhou", (1, 2))
+    second = next(n.business_date for n in story.nights() if n.centre == "wenzhou" and n.number == 2)
+    for later in (1, 3):
+        bank.run(settings.home, "wenzhou", "story", second + timedelta(days=later))
+    before, files = state(settings), visible_files(settings)
+    with pytest.raises(TerminalError, match="BANK-DATE-FAR"):
+        api.read_results(settings, "wenzhou", second + timedelta(days=46), "夜间")
+    assert (state(settings), visible_files(settings)) == (before, files)
+    assert api.read_results(settings, "wenzhou", second + timedelta(days=45), "夜间")["applied"]["confirmed"] > 0
+
+
 def test_a_missing_file_stands_on_the_board_with_its_name_and_deadline(settings: Settings) -> None:
     api.run_night(settings, "hangzhou", date(2026, 10, 19), "夜间")
     [row] = board.board(settings, ["hangzhou"], "2026-10")
