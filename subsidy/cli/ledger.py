@@ -162,8 +162,10 @@ def _pending(args: argparse.Namespace) -> int:
 
 
 def _match(args: argparse.Namespace) -> int:
-    with open_database(load_settings()).transaction_system() as conn:
-        restore.match(conn, args.centre, args.batch, args.how, args.evidence, person=_who(args), at=stamp())
+    settings = load_settings()
+    where: dict[str, Any] = {"store_url": settings.store_url, "outbox": settings.outbox(args.centre), "person": _who(args), "at": stamp()}
+    with open_database(settings).transaction_system() as conn:
+        restore.match(conn, args.centre, args.batch, args.how, args.evidence, **where)
         waiting = restore.pending(conn, args.centre)
     _say(args, {"pending": waiting}, f"批次 {args.batch} 已核对。尚未核对：{'、'.join(map(str, waiting)) or '无'}")
     return DONE

@@ -34,6 +34,8 @@ TOKEN_GAP = 1_000_000
 HOW = ("outbox", "result", "statement", "asked", "unused")
 #: Matches after which the batch must not be written again: it left, or it may have left and the bank is being asked.
 LEFT = ("outbox", "result", "statement", "asked")
+#: What is on record of a batch that was used, for people.
+RECORDS = {"outbox": "待发目录或存档中有它的文件", "result": "已读入银行回盘", "statement": "账户明细上有流水", "asked": "已有查询或答复"}
 _BEFORE_ALL = date(1900, 1, 1)
 
 
@@ -169,10 +171,13 @@ def pending(conn: Connection, centre: str) -> list[int]:
     return list(conn.execute(query.order_by(b.c.batch_no)).scalars())
 
 
-def match(conn: Connection, centre: str, batch_no: int, how: str, evidence: str, *, person: str, at: str) -> None:
+def match(
+    conn: Connection, centre: str, batch_no: int, how: str, evidence: str, *, store_url: str, outbox: Path, person: str, at: str
+) -> None:
     """Say what became of a pending batch number (`how` is one of `HOW`), and by what that is known.
 
-    TerminalError ``RESTORE-MATCH`` when the number is not pending or nothing is said."""
+    TerminalError ``RESTORE-MATCH`` when the number is not pending or nothing is said, ``RESTORE-USED`` when it is said to be unused and
+    its file, an answer or a movement is on record: its money would be paid again."""
     last = _restoration(conn, centre)
     if last is None or batch_no not in pending(conn, centre) or how not in HOW or not evidence.strip():
         raise TerminalError(
@@ -181,6 +186,22 @@ def match(conn: Connection, centre: str, batch_no: int, how: str, evidence: str,
             "没有改动任何数据。",
             "查看待核对的批次号，写明依据（文件名、回盘、流水号或查询答复）。",
         )
+    if how == "unused":
+        b = tables.batch
+        row = conn.execute(sa.select(b).where(b.c.centre == centre, b.c.batch_no == batch_no)).mappings().one()
+        known = _fate(conn, centre, row, store_objects(store_url), outbox)
+        if known and known[0] != "unused":
+            raise TerminalError(
+                "RESTORE-USED",
+                f"批次 {batch_no} 不能记为未发送：{RECORDS[known[0]]} {known[1]}。",
+                "没有改动任何数据；发布仍然锁定，不会重复付款。",
+                f"运行 subsidy ledger pending，由系统按记录核对；银行确认没有收到的，核对为 {known[0]} 后照常发布、查询，按答复处理。",
+            )
+    _match(conn, last, batch_no, how, evidence, person, at)
+
+
+def _match(conn: Connection, last: Any, batch_no: int, how: str, evidence: str, person: str, at: str) -> None:
+    centre = last.centre
     conn.execute(
         sa.insert(tables.restoration_match).values(
             centre=centre, restoration_no=last.restoration_no, batch_no=batch_no, how=how, evidence=evidence, person=person, at=at
@@ -198,7 +219,7 @@ def match_known(conn: Connection, centre: str, store_url: str, outbox: Path, *, 
         row = conn.execute(sa.select(b).where(b.c.centre == centre, b.c.batch_no == number)).mappings().one()
         known = _fate(conn, centre, row, archived, outbox)
         if known:
-            match(conn, centre, number, known[0], known[1], person=person, at=at)
+            _match(conn, _restoration(conn, centre), number, known[0], known[1], person, at)
             found[number] = known[0]
     return found
 

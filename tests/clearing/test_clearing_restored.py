@@ -53,7 +53,8 @@ def restored(house: House, db: Database, folder: Path) -> House:
 def matched(house: House, how: str) -> None:
     with house.db.transaction_system() as conn:
         for number in restore.pending(conn, house.centre):
-            restore.match(conn, house.centre, number, how, "银行书面答复", person="核对人", at=STAMP)
+            store, outbox = house.settings.store_url, house.outbox
+            restore.match(conn, house.centre, number, how, "银行书面答复", store_url=store, outbox=outbox, person="核对人", at=STAMP)
 
 
 def unlocked(house: House) -> None:
@@ -109,6 +110,28 @@ def test_rejected_in_the_backup_and_never_sent_gives_its_lines_to_the_next(house
     with house.db.read() as conn:
         assert restore.pending(conn, house.centre) == [house.batches("2026-10")[0].batch_no]
     assert house.states() == ["released", "reserved", "reserved"]
+
+
+def test_a_batch_whose_file_waits_for_the_bank_is_not_unused(house: House, second: Database, tmp_path: Path) -> None:
+    house.settle(SEPTEMBER)
+    house.approve("2026-09")
+    backup(house.db, house.settings.store_url, tmp_path / "backup", STAMP)
+    shutil.copytree(house.settings.home / "store", tmp_path / "store")
+    house.publish("2026-09")
+    (batch,) = house.batches("2026-09")
+    shutil.rmtree(house.settings.home / "store")  # the archive went with the loss, the outbox did not
+    shutil.copytree(tmp_path / "store", house.settings.home / "store")
+    house = restored(house, second, tmp_path / "backup")
+    with pytest.raises(TerminalError, match="RESTORE-USED") as refused:
+        matched(house, "unused")
+    assert batch.file_name in refused.value.message.what
+    with pytest.raises(TerminalError, match="RESTORE-PENDING"):
+        unlocked(house)
+    matched(house, "outbox")
+    unlocked(house)
+    house.publish("2026-09")
+    house.night(OCTOBER.night, {"X2": {"S2": 70}})
+    assert house.send(OCTOBER).sent_fen == 70
 
 
 def test_given_back_before_the_backup_is_not_asked_about(house: House, second: Database, tmp_path: Path) -> None:

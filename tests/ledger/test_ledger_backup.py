@@ -240,8 +240,9 @@ def test_publication_is_locked_until_every_number_is_matched_and_a_person_releas
         assert restore.pending(conn, CENTRE) == [5] and refused() == "RESTORE-PENDING"
         for wrong in ((5, "guess", "x"), (5, "asked", " "), (1, "asked", "x"), (99, "asked", "x")):
             with pytest.raises(TerminalError):
-                restore.match(conn, CENTRE, *wrong, person="张三", at=AT)
-        restore.match(conn, CENTRE, 5, "unused", "BDC107 答复：没有该批次", person="张三", at=AT)
+                restore.match(conn, CENTRE, *wrong, store_url=store, outbox=outbox, person="张三", at=AT)
+        said = "BDC107 答复：没有该批次"
+        restore.match(conn, CENTRE, 5, "unused", said, store_url=store, outbox=outbox, person="张三", at=AT)
         assert [restore.left_the_house(conn, CENTRE, n) for n in range(1, 6)] == [True, True, True, False, False]
         assert [restore.older_than_a_restore(conn, CENTRE, n) for n in (1, 5, 6)] == [True, True, False]
         restore.release(conn, CENTRE, person="李四", reason="已核对", at=AT, replayed_through=date(2026, 9, 1))

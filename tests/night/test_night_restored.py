@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -86,10 +87,11 @@ def test_restored_and_replayed_to_the_same_hash(
         approve(settings, CENTRE)
     assert not list(settings.outbox(CENTRE).glob("req_outer_*"))
     with db.transaction_system() as conn:
+        where: dict[str, Any] = {"store_url": settings.store_url, "outbox": settings.outbox(CENTRE)}
         for number in numbers if archive == "lost" else ():
             with pytest.raises(TerminalError, match="RESTORE-PENDING"):
                 restore.release(conn, CENTRE, person="负责人", reason="核对完毕", at=AT, replayed_through=SECOND)
-            restore.match(conn, CENTRE, number, "result", "res_outer_20260915_001.txt", person="核对人", at=AT)
+            restore.match(conn, CENTRE, number, "result", "res_outer_20260915_001.txt", **where, person="核对人", at=AT)
         (settings.outbox(CENTRE) / "req_outer_20260915_777.txt").write_bytes(b"")
         strangers = publish.unknown_files(conn, settings, CENTRE)
         assert strangers == ["req_outer_20260915_777.txt"]
@@ -147,6 +149,7 @@ def test_batch_built_before_the_backup_and_sent_after_it_is_not_sent_again(
     shutil.copytree(tmp_path / "store", settings.home / "store")
     db = Database(settings.database_url)
     restore.restore(db, settings.store_url, tmp_path / "backup", person="管理员", at=AT, known_centres=[CENTRE])
+    where: dict[str, Any] = {"store_url": settings.store_url, "outbox": settings.outbox(CENTRE)}
     with db.transaction_system() as conn:
         numbers = list(conn.execute(sa.select(tables.batch.c.batch_no).order_by(tables.batch.c.batch_no)).scalars())
         assert restore.pending(conn, CENTRE) == numbers != []
@@ -154,7 +157,7 @@ def test_batch_built_before_the_backup_and_sent_after_it_is_not_sent_again(
         for number in numbers:
             with pytest.raises(TerminalError, match="RESTORE-PENDING"):
                 restore.release(conn, CENTRE, person="负责人", reason="核对完毕", at=AT, replayed_through=SECOND)
-            restore.match(conn, CENTRE, number, "asked", "银行电话答复：已收到", person="核对人", at=AT)
+            restore.match(conn, CENTRE, number, "asked", "银行电话答复：已收到", **where, person="核对人", at=AT)
         restore.release(conn, CENTRE, person="负责人", reason="核对完毕", at=AT, replayed_through=SECOND)
     # A person who overlooked it cannot give its lines to the next settlement.
     said = api.answer_settlement(settings, CENTRE, "2026-09", PEOPLE[0], "reject", waiting["content_hash"])
