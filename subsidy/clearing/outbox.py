@@ -57,12 +57,7 @@ def release(
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             if file_digest(path) != sha256:
-                raise TerminalError(
-                    "PUBLISH-CLASH",
-                    f"待发目录中已有同名而内容不同的文件 {path.name}。",
-                    "没有覆盖它，也没有发布新文件。",
-                    "查明该文件的来历并移走后重试。",
-                )
+                raise _clash(path)
             temporary.unlink(missing_ok=True)
             return "there"
         if left:
@@ -100,7 +95,9 @@ def release(
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file beside, sync it and rename it; replaces an older file of that name."""
+    """Write a file beside, sync it and rename it. TerminalError ``PUBLISH-CLASH`` when another file has the name: people may have it."""
+    if holds_other(path, hashlib.sha256(data).hexdigest()):
+        raise _clash(path)
     lay_beside(path, data)
     show(path)
 
@@ -157,6 +154,23 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def holds_other(path: Path, sha256: str) -> bool:
+    """Whether a file with other bytes than those of `sha256` has the name, as one from after a backup that was restored."""
+    try:
+        return path.exists() and file_digest(path) != sha256
+    except OSError as error:
+        raise disk_error(path, error) from error
+
+
+def _clash(path: Path) -> TerminalError:
+    return TerminalError(
+        "PUBLISH-CLASH",
+        f"待发目录中已有同名而内容不同的文件 {path.name}。",
+        "没有覆盖它，也没有发布新文件。",
+        "查明该文件的来历并移走后重试。",
+    )
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,13 +1,14 @@
 """Clearing over all centres of a month: net position per centre and bank, transfer instructions, numbered versions (handbook 7.6).
 
-No centre's payment waits for this. A late centre, or a result that comes in, makes a new version; the same content never does.
+No centre's payment waits for this. A late centre, or a result that comes in, makes a new version; the same content never does. After a
+restore nothing is cleared until every centre may publish again, and a number whose file is there is not given out a second time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -22,7 +23,7 @@ from subsidy.clearing.reconcile import three_way
 from subsidy.clearing.vouchers import month_of
 from subsidy.errors import TerminalError
 from subsidy.facts.store import Store
-from subsidy.ledger import tables
+from subsidy.ledger import restore, tables
 from subsidy.ledger.database import Database
 from subsidy.policy import working_days_of
 from subsidy.policy.model import CentrePolicy
@@ -91,13 +92,15 @@ def clear(
     """Clear the month `period` over `policies` and write its transfer instructions; a new version only when the content changed.
 
     `broken`: centre folders that could not be loaded, named among the missing. A centre is complete when its settlement is published or
-    empty, or when it settles nothing in the month. TerminalError ``CLEAR-MISSING`` when centres are missing and that is not allowed.
+    empty, or when it settles nothing in the month. TerminalError ``CLEAR-MISSING`` when centres are missing and that is not allowed,
+    ``CLEAR-LOCKED`` while a centre is locked after a restore.
     """
     complete: list[str] = []
     idle: list[str] = []
     missing = list(broken)
     positions: list[Position] = []
     with db.read() as conn:
+        refuse_locked(conn, [*(policy.centre for policy in policies), *broken], period)
         for policy in sorted(policies, key=lambda p: p.code):
             state = _state(conn, policy, period)
             if state == "none":
@@ -122,6 +125,23 @@ def clear(
     _publish(db, settings)
     path = path_of(period, version)
     return Clearing(period, version, changed, content_hash, tuple(complete), tuple(idle), tuple(sorted(missing)), tuple(positions), path)
+
+
+def locked(conn: Connection, centres: Iterable[str]) -> list[str]:
+    """Those of some centres that are locked after a restore."""
+    return sorted(centre for centre in centres if restore.locked(conn, centre))
+
+
+def refuse_locked(conn: Connection, centres: Iterable[str], period: str) -> None:
+    """TerminalError ``CLEAR-LOCKED`` while a centre is locked after a restore: what it sent is not known for certain."""
+    waiting = locked(conn, centres)
+    if waiting:
+        raise TerminalError(
+            "CLEAR-LOCKED",
+            f"{'、'.join(waiting)} 从备份恢复后还没有解除锁定，发出过什么尚未核对，{period} 月不能清算。",
+            "没有写出划款指令，已写出的各版本不变；各中心的付款不受影响。",
+            "按运维手册“备份与恢复”核对并解锁（subsidy ledger pending、match、unlock），然后重新清算。",
+        )
 
 
 def cleared(conn: Connection) -> set[str]:
@@ -217,6 +237,9 @@ def _version(
             return int(last.version), False
         version = (int(last.version) if last else 0) + 1
         data = instructions(period, version, positions)
+        while outbox.holds_other(settings.home / path_of(period, version), hashlib.sha256(data).hexdigest()):
+            version += 1  # given out after the backup that the ledger was restored from
+            data = instructions(period, version, positions)
         Store(settings.store_url).put_bytes(data)
         conn.execute(
             sa.insert(t).values(

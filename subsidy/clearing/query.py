@@ -120,7 +120,7 @@ def write(
     Once per batch and business date: writing again on the same date finishes what was begun and asks nothing new.
     """
     outbound = outbound or load(settings.rules, policy.centre)
-    store = Store(settings.store_url)
+    store, folder = Store(settings.store_url), settings.outbox(policy.centre)
     with db.transaction(policy.centre, token) as conn:
         waiting: dict[int, list[OpenPayment]] = {}
         for payment in open_payments(conn, policy.centre, business_date, batch_nos):
@@ -134,8 +134,12 @@ def write(
         for batch_no, payments in sorted(waiting.items()):
             if batch_no in asked:
                 continue
-            send_no = f"{business_date:%Y%m%d}{next_numbers(conn, policy.centre, 'send'):012d}"
-            for name, data in _texts(policy, outbound, send_no, payments):
+            while True:
+                send_no = f"{business_date:%Y%m%d}{next_numbers(conn, policy.centre, 'send'):012d}"
+                texts = _texts(policy, outbound, send_no, payments)
+                if not any(outbox.holds_other(folder / name, hashlib.sha256(data).hexdigest()) for name, data in texts):
+                    break  # else the number was given out after a backup that was restored
+            for name, data in texts:
                 store.put_bytes(data)
                 conn.execute(
                     sa.insert(f).values(

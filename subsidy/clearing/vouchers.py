@@ -125,6 +125,8 @@ def text(found: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+#: A day or month never has more versions of its voucher file.
+MOST_VERSIONS = 999
 #: Counter of the journal block that no voucher file of a night holds yet.
 COVERED = "voucher_block"
 
@@ -153,7 +155,7 @@ def write_new(
         if newest >= first:
             data = text(rows_of_blocks(conn, centre, int(first), newest)).encode(outbound.voucher_encoding)
             store.put_bytes(data)
-            _intend(conn, policy, outbound, f"{business_date:%Y%m%d}", data, business_date, run_no)
+            _intend(conn, settings, policy, outbound, f"{business_date:%Y%m%d}", data, business_date, run_no)
             next_numbers(conn, centre, COVERED, newest + 1 - int(first))
         todo = conn.execute(
             sa.select(f.c.path, f.c.sha256).where(f.c.centre == centre, f.c.kind == "voucher", f.c.state == "intent").order_by(f.c.path)
@@ -176,28 +178,35 @@ def _path(policy: CentrePolicy, outbound: Outbound, when: str, version: int) -> 
 def _last(conn: Connection, policy: CentrePolicy, outbound: Outbound, when: str) -> tuple[int, Any]:
     """The newest version of the voucher file of a day or month, and its row (path, sha256, state); 0 and None when there is none."""
     f = tables.published_file
-    version, last = 0, None
-    while True:
-        row = conn.execute(
-            sa.select(f.c.path, f.c.sha256, f.c.state).where(
-                f.c.centre == policy.centre, f.c.path == _path(policy, outbound, when, version + 1)
-            )
-        ).one_or_none()
-        if row is None:
-            return version, last
-        version, last = version + 1, row
+    numbers = {_path(policy, outbound, when, version): version for version in range(1, MOST_VERSIONS + 1)}
+    query = sa.select(f.c.path, f.c.sha256, f.c.state).where(f.c.centre == policy.centre, f.c.path.in_(list(numbers)))
+    last = max(conn.execute(query).all(), key=lambda row: numbers[row.path], default=None)
+    return (0, None) if last is None else (numbers[last.path], last)
 
 
-def _intend(conn: Connection, policy: CentrePolicy, outbound: Outbound, when: str, data: bytes, business_date: date, run_no: int) -> str:
-    """Record that the next version of the voucher file of a day or month is about to appear; returns its path."""
-    version, _ = _last(conn, policy, outbound, when)
-    path = _path(policy, outbound, when, version + 1)
+def _intend(
+    conn: Connection,
+    settings: Settings,
+    policy: CentrePolicy,
+    outbound: Outbound,
+    when: str,
+    data: bytes,
+    business_date: date,
+    run_no: int,
+) -> str:
+    """Record that the next version of the voucher file of a day or month is about to appear; returns its path. A number whose file is there
+    with other bytes, given out after a backup that was restored, is left out."""
+    version = _last(conn, policy, outbound, when)[0] + 1
+    digest = hashlib.sha256(data).hexdigest()
+    while outbox.holds_other(settings.home / _path(policy, outbound, when, version), digest):
+        version += 1
+    path = _path(policy, outbound, when, version)
     conn.execute(
         sa.insert(tables.published_file).values(
             centre=policy.centre,
             path=path,
             kind="voucher",
-            sha256=hashlib.sha256(data).hexdigest(),
+            sha256=digest,
             bytes=len(data),
             business_date=business_date,
             run_no=run_no,
@@ -230,7 +239,7 @@ def write(
         _, last = _last(conn, policy, outbound, period.replace("-", ""))
         if last is None or last.sha256 != hashlib.sha256(data).hexdigest():
             store.put_bytes(data)
-            path = _intend(conn, policy, outbound, period.replace("-", ""), data, business_date, run_no)
+            path = _intend(conn, settings, policy, outbound, period.replace("-", ""), data, business_date, run_no)
         elif last.state == "published":
             return str(last.path).rsplit("/", 1)[1]
         else:

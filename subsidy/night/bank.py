@@ -79,15 +79,16 @@ def _turn(turn: ExitStack, db: Database, what: str) -> int:
 
 def clear_again(settings: Settings, centre: str) -> list[dict[str, Any]]:
     """Clear each month again that was cleared before and for which something of `centre` was booked since: a result, a return, a late
-    publication. The same content makes no new version; a kill on the way loses none. While a centre folder cannot be loaded nothing is
-    cleared, lest a version drops a centre that an earlier one had; the next call after it was mended does. Returns {period, version} of
-    each new version."""
+    publication. The same content makes no new version; a kill on the way loses none. While a centre folder cannot be loaded, or a centre is
+    locked after a restore, nothing is cleared, lest a version drops a centre that an earlier one had; the next call after that does.
+    Returns {period, version} of each new version."""
     db = open_database(settings)
     with db.read() as conn:
         cleared = overall.cleared(conn)
         reached, old = moved.now(conn, centre), moved.mark(conn, centre, moved.CLEARED) or moved.Mark()
         behind = sorted(cleared & moved.booked(conn, centre, old, reached)) if cleared else []
-    if not cleared or reached == old or _centres(settings)[1]:
+        locked = overall.locked(conn, centre_names(settings.rules))
+    if not cleared or reached == old or locked or _centres(settings)[1]:
         return []
     done = [clear_month(settings, period) for period in behind]
     with context.working(db, centre, "更新月度清算") as token, db.transaction(centre, token) as conn:

@@ -1,4 +1,6 @@
-"""Make a file visible: written beside, fsynced, an intent row, then renamed; numbered versions, a new one only when the content is new."""
+"""Make a file visible: written beside, fsynced, an intent row, then renamed; numbered versions, a new one only when the content is new.
+
+A file that is there with other bytes is never replaced: it was given out after a backup that was restored, and its number is left out."""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from subsidy.clearing.outbox import cause_of
+from subsidy.clearing.outbox import cause_of, holds_other
 from subsidy.errors import TerminalError, TransientError
 from subsidy.ledger import tables
 from subsidy.ledger.database import Database
@@ -83,9 +85,12 @@ def _intend(
         ).all()
         if versions and versions[-1].sha256 == digest:
             return str(versions[-1].path), False
-        if len(versions) >= 999:
+        number = int(versions[-1].path.removeprefix(f"{base}-V")[:3]) + 1 if versions else 1
+        while holds_other(settings.home / f"{base}-V{number:03d}{suffix}", digest):
+            number += 1
+        if number > 999:
             raise TerminalError("FILE-VERSIONS", f"{stem} 已有 999 个版本。", "没有写新文件。", "请系统维护人员查明为何内容不断变化。")
-        path = f"{base}-V{len(versions) + 1:03d}{suffix}"
+        path = f"{base}-V{number:03d}{suffix}"
         conn.execute(
             sa.insert(t).values(
                 centre=centre,

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from clearing_house import OCTOBER, SEPTEMBER, STAMP, House
 
-from subsidy.clearing import approval, publish, query
+from subsidy.clearing import approval, overall, publish, query, vouchers
 from subsidy.errors import TerminalError
 from subsidy.ledger import restore
 from subsidy.ledger.backup import backup
 from subsidy.ledger.database import Database
 from subsidy.ledger.verify import verify
+from subsidy.night import visible
+from subsidy.night.context import Run
 
 NIGHT = date(2026, 9, 10)
 
@@ -110,6 +112,72 @@ def test_rejected_in_the_backup_and_never_sent_gives_its_lines_to_the_next(house
     with house.db.read() as conn:
         assert restore.pending(conn, house.centre) == [house.batches("2026-10")[0].batch_no]
     assert house.states() == ["released", "reserved", "reserved"]
+
+
+def cleared(house: House) -> overall.Clearing:
+    return overall.clear(house.db, house.settings, [house.policy], "2026-09")
+
+
+def test_clearing_waits_for_the_lock_and_leaves_numbers_out_that_were_given_out(house: House, second: Database, tmp_path: Path) -> None:
+    house.send(SEPTEMBER)
+    (batch,) = house.batches("2026-09")
+    assert cleared(house).version == 1
+    backup(house.db, house.settings.store_url, tmp_path / "backup", STAMP)
+    house.accept(batch, "", "3")  # nothing will be paid
+    house.read(OCTOBER.night)
+    lost = cleared(house)
+    path = house.settings.home / lost.file
+    before = path.read_bytes()
+    assert lost.version == 2
+
+    house = restored(house, second, tmp_path / "backup")
+    shutil.rmtree(house.results / "taken")
+    house.answer(batch)  # paid after all
+    assert house.read(OCTOBER.night).applied.confirmed == 1
+    with pytest.raises(TerminalError, match=r"CLEAR-LOCKED.*hangzhou"):
+        cleared(house)
+    assert len(list(path.parent.iterdir())) == 2
+    unlocked(house)
+    again = cleared(house)
+    assert (again.version, again.changed, cleared(house).version) == (3, True, 3)
+    assert path.read_bytes() == before
+    assert (house.settings.home / again.file).read_text().startswith("BDC109|202609|3|")
+
+
+def test_vouchers_and_queries_leave_numbers_out_that_were_given_out(house: House, second: Database, tmp_path: Path) -> None:
+    house.send(SEPTEMBER)
+    backup(house.db, house.settings.store_url, tmp_path / "backup", STAMP)
+
+    def write(house: House) -> list[str]:
+        day, of = date(2026, 9, 22), (house.db, house.token, house.settings, house.policy)
+        names = list(query.write(*of, business_date=day, run_no=house.run_no).files)
+        return [*names, vouchers.write(*of, "2026-09", business_date=day, run_no=house.run_no)]
+
+    house.night(date(2026, 9, 21), {"X2": {"S2": 70}})
+    first = {name: (house.outbox / name).read_bytes() for name in write(house)}
+    for name in first:  # the restored ledger would have given the name to these bytes
+        (house.outbox / name).write_bytes(b"as it was before the loss")
+    house = restored(house, second, tmp_path / "backup")
+    unlocked(house)
+    house.night(date(2026, 9, 21), {"X2": {"S2": 71}})
+    for _ in range(2):
+        again = write(house)
+        assert len(again) == 3 and not set(again) & set(first)
+    assert {(house.outbox / name).read_bytes() for name in first} == {b"as it was before the loss"}
+
+
+def test_a_shown_file_is_not_replaced_by_another(house: House) -> None:
+    folder, run = house.settings.reports(house.centre), Run(house.centre, house.run_no, NIGHT, "night", "", "", 0, "running")
+
+    def shown(data: bytes) -> str:
+        where = (house.db, house.settings, house.centre, house.token, "workbook", folder, "book", ".xlsx", run)
+        return visible.show(*where, lambda path: path.write_bytes(data)).rsplit("/", 1)[1]
+
+    folder.mkdir(parents=True)
+    (folder / "book-V001.xlsx").write_bytes(b"from after the backup")
+    (folder / "book-V003.xlsx").write_bytes(b"the same")
+    assert [shown(data) for data in (b"new", b"new", b"the same", b"other")] == [f"book-V00{n}.xlsx" for n in (2, 2, 3, 4)]
+    assert (folder / "book-V001.xlsx").read_bytes() == b"from after the backup"
 
 
 def test_a_batch_whose_file_waits_for_the_bank_is_not_unused(house: House, second: Database, tmp_path: Path) -> None:
