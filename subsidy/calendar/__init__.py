@@ -2,11 +2,13 @@
 
 from subsidy.calendar.daycount import DAY_COUNTS, DayCount, due_date, due_dates, first_due_on_or_after, last_due_on_or_before, year_fraction
 from subsidy.calendar.days import add_months, date_of, day_number, day_of_month, days_in_month, days_of, month_number
+from subsidy.calendar.period import PERIOD, read_period
 from subsidy.calendar.settlement import SettlementDates, settlement_of, settlements_due
 from subsidy.calendar.working import WorkingDays, YearCalendar
 
 __all__ = [
     "DAY_COUNTS",
+    "PERIOD",
     "DayCount",
     "SettlementDates",
     "WorkingDays",
@@ -22,6 +24,7 @@ __all__ = [
     "first_due_on_or_after",
     "last_due_on_or_before",
     "month_number",
+    "read_period",
     "settlement_of",
     "settlements_due",
     "year_fraction",

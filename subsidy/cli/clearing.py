@@ -8,12 +8,12 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import date
 from typing import Any
 
 import sqlalchemy as sa
 
 from subsidy.clearing import profiles, publish, query, reconcile, settle, vouchers
+from subsidy.cli import arguments
 from subsidy.errors import TerminalError
 from subsidy.ledger import lease, receivables, tables
 from subsidy.ledger.database import open_database
@@ -29,10 +29,12 @@ def register(subparsers: Any) -> None:
     """Add ``settlement``, ``results``, ``query``, ``receivables``, ``vouchers`` and ``clearing``."""
     settlement = _group(subparsers, "settlement", "清算批次：查看、发布")
     show = _command(settlement, "show", "查看一个期间的清算批次、三方核对和差异", _show)
-    show.add_argument("--period", help="期间，如 2026-10；默认最近一期")
-    _command(settlement, "publish", "发布已获批准的批次（命令行不能审批）", _publish).add_argument("--period", required=True, help="期间")
+    show.add_argument("--period", type=arguments.period, help="期间，如 2026-10；默认最近一期")
+    _command(settlement, "publish", "发布已获批准的批次（命令行不能审批）", _publish).add_argument(
+        "--period", required=True, type=arguments.period, help="期间"
+    )
     again = _command(settlement, "republish", "银行答复从未收到的批次，原样重新发布", _republish)
-    again.add_argument("--batch", required=True, type=int, help="批次号")
+    again.add_argument("--batch", required=True, type=arguments.number, help="批次号")
 
     results = _group(subparsers, "results", "银行文件：读入")
     _dated(_command(results, "read", "读入回盘、状态回执和账户明细", _read))
@@ -43,10 +45,10 @@ def register(subparsers: Any) -> None:
     _dated(_command(owed, "list", "列出应收追回及账龄", _receivables))
     books = _group(subparsers, "vouchers", "记账凭证")
     write = _command(books, "write", "写出一个月的记账凭证文件（表8.0.5）", _vouchers)
-    write.add_argument("--period", required=True, help="月份，如 2026-10")
+    write.add_argument("--period", required=True, type=arguments.period, help="月份，如 2026-10")
     clearing = _group(subparsers, "clearing", "各中心汇总清算")
     run = _command(clearing, "run", "汇总一个月各中心的清算，写出划拨指令", _clearing, centre=False)
-    run.add_argument("--period", required=True, help="月份，如 2026-10")
+    run.add_argument("--period", required=True, type=arguments.period, help="月份，如 2026-10")
 
 
 def _group(subparsers: Any, name: str, about: str) -> Any:
@@ -65,7 +67,7 @@ def _command(group: Any, name: str, about: str, run: Any, centre: bool = True) -
 
 def _dated(parser: argparse.ArgumentParser, required: bool = True) -> None:
     about = "业务日期，如 2026-09-21" + ("" if required else "；默认当前业务日")
-    parser.add_argument("--date", required=required, type=date.fromisoformat, help=about)
+    parser.add_argument("--date", required=required, type=arguments.day, help=about)
 
 
 def _actor() -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from subsidy.cli import arguments
 from subsidy.entitlement.explain import Difference, Explanation, changed_since, explain_agreement
 from subsidy.entitlement.periods import booked_between, nights_between
 from subsidy.errors import TerminalError
@@ -30,15 +30,9 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument("--centre", required=True, metavar="中心", help="中心文件夹名，如 hangzhou")
     parser.add_argument("--contract", required=True, metavar="合同号", help="借款合同编号")
-    parser.add_argument("--period", required=True, type=_period, metavar="期间", help="清算期间，如 2026-10")
+    parser.add_argument("--period", required=True, type=arguments.period, metavar="期间", help="清算期间，如 2026-10")
     parser.add_argument("--json", action="store_true", help="输出 JSON")
     parser.set_defaults(run=run)
-
-
-def _period(text: str) -> str:
-    if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", text) or text < "1990-01":
-        raise argparse.ArgumentTypeError(f"不是期间：{text}，应如 2026-10")
-    return text
 
 
 def run(args: argparse.Namespace) -> int:

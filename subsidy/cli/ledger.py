@@ -8,17 +8,18 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from subsidy.clearing import publish
+from subsidy.cli import arguments
 from subsidy.errors import Finding
 from subsidy.ledger import chain, restore, write_off_desk
 from subsidy.ledger.backup import backup, centres
 from subsidy.ledger.database import Database, open_database
 from subsidy.ledger.verify import verify, verify_audit
 from subsidy.money.amounts import format_yuan, parse_yuan
+from subsidy.night import recovering
 from subsidy.night.clock import stamp
 from subsidy.policy import centre_names
 from subsidy.settings import load_settings
@@ -35,7 +36,7 @@ def register(subparsers: Any) -> None:
     check = _command(commands, "verify", "核验账簿：手册第 8 节的各项不变量，指出不符之处", _verify)
     check.add_argument("--centre", help="中心目录名；不写则核验全部中心")
     check.add_argument("--full", action="store_true", help="核验全部历史（默认）；与 --run 相对")
-    check.add_argument("--run", type=int, dest="run_no", help="只核验该运行涉及的部分和一部分历史")
+    check.add_argument("--run", type=arguments.number, dest="run_no", help="只核验该运行涉及的部分和一部分历史")
 
     pending = _command(commands, "pending", "恢复之后：列出尚未核对的批次号，并按已有记录自动核对", _pending)
     pending.add_argument("--centre", required=True, help="中心目录名")
@@ -43,7 +44,7 @@ def register(subparsers: Any) -> None:
 
     match = _command(commands, "match", "恢复之后：写明一个批次号的去向", _match)
     match.add_argument("--centre", required=True, help="中心目录名")
-    match.add_argument("--batch", type=int, required=True, help="批次号")
+    match.add_argument("--batch", type=arguments.number, required=True, help="批次号")
     match.add_argument(
         "--how", choices=restore.HOW, required=True, help="outbox 已发布 result 有回盘 statement 对账单 asked 已查询 unused 未发送"
     )
@@ -52,7 +53,7 @@ def register(subparsers: Any) -> None:
 
     release = _command(commands, "unlock", "恢复之后：全部核对完，解除发布锁定", _release)
     release.add_argument("--centre", required=True, help="中心目录名")
-    release.add_argument("--through", type=date.fromisoformat, required=True, help="出事前最后运行过的营业日期，YYYY-MM-DD")
+    release.add_argument("--through", type=arguments.day, required=True, help="出事前最后运行过的营业日期，YYYY-MM-DD")
     release.add_argument("--reason", required=True, help="核对的依据")
     _person(release)
 
@@ -183,10 +184,8 @@ def _release(args: argparse.Namespace) -> int:
 
 
 def _write_off(args: argparse.Namespace) -> int:
-    amount_fen = parse_yuan(args.amount)
-    with open_database(load_settings()).transaction_system() as conn:
-        number = write_off_desk.request(conn, args.centre, args.agreement, amount_fen, person=_who(args), reason=args.reason, at=stamp())
-    _say(args, {"request_no": number, "amount_fen": amount_fen}, f"核销申请 {number} 已提交，等待另一人批准。")
+    number = recovering.ask(load_settings(), args.centre, args.agreement, args.amount, _who(args), args.reason)
+    _say(args, {"request_no": number, "amount_fen": parse_yuan(args.amount)}, f"核销申请 {number} 已提交，等待另一人批准。")
     return WAITING
 
 

@@ -11,9 +11,9 @@ import getpass
 import json
 import sys
 import time
-from datetime import date
 from typing import Any
 
+from subsidy.cli import arguments
 from subsidy.errors import TerminalError
 from subsidy.money import format_yuan
 from subsidy.night import api, desk, previewing
@@ -29,19 +29,19 @@ def register(subparsers: Any) -> None:
         "night", help="运行一个中心的一夜，或其中一步", description="运行一个中心的一夜；已完成的步骤不会重复入账。"
     )
     night.add_argument("--centre", required=True, help="中心目录名，如 hangzhou")
-    night.add_argument("--date", required=True, type=date.fromisoformat, help="业务日期，如 2026-09-19")
+    night.add_argument("--date", required=True, type=arguments.day, help="业务日期，如 2026-09-19")
     night.add_argument("--step", choices=[name for name, _, _ in api.STEPS], help="只运行这一步（当夜必须已经打开）")
     night.add_argument("--reason", default="", help="原因；业务日期比上一夜晚很多天时必须写明")
     night.add_argument("--json", action="store_true", help="结果以 JSON 输出")
     night.set_defaults(run=run_night)
     preview = subparsers.add_parser("preview", help="预演：按今天的规则和数据会改什么，不写入")
     preview.add_argument("--centre", required=True, help="中心目录名")
-    preview.add_argument("--date", required=True, type=date.fromisoformat, help="业务日期")
+    preview.add_argument("--date", required=True, type=arguments.day, help="业务日期")
     preview.add_argument("--json", action="store_true", help="结果以 JSON 输出")
     preview.set_defaults(run=run_preview)
     results = subparsers.add_parser("results-night", help="读取银行的回盘、流水和查询应答文件")
     results.add_argument("--centre", required=True, help="中心目录名")
-    results.add_argument("--date", required=True, type=date.fromisoformat, help="业务日期")
+    results.add_argument("--date", required=True, type=arguments.day, help="业务日期")
     results.add_argument("--json", action="store_true", help="结果以 JSON 输出")
     results.set_defaults(run=run_results)
 

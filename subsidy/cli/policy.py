@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import unicodedata
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from subsidy.clearing.folder import load_folder
+from subsidy.cli import arguments
 from subsidy.errors import Finding
 from subsidy.policy import CentrePolicy, PolicyError, centre_names, is_centre_name, load_centre, load_packed
 from subsidy.policy.describe import Statement, describe, differences
@@ -34,7 +34,7 @@ def register(subparsers: Any) -> None:
 
     show = commands.add_parser("show", help="某一天适用什么、依据什么", description="某一天适用的规则、利率和清算约定，以及各自的依据。")
     show.add_argument("centre", metavar="中心", help="中心文件夹名")
-    show.add_argument("--on", required=True, type=_day, metavar="日期", help="如 2026-10-20")
+    show.add_argument("--on", required=True, type=arguments.day, metavar="日期", help="如 2026-10-20")
     show.set_defaults(run=_show)
 
     diff = commands.add_parser("diff", help="两份规则有何不同", description="两份规则有何不同。没有不同时退出码为 0，有则为 1。")
@@ -45,13 +45,6 @@ def register(subparsers: Any) -> None:
     for command in (check, show, diff):
         command.add_argument("--rules", type=Path, help="规则目录；默认取设置 SUBSIDY_RULES")
         command.add_argument("--json", action="store_true", help="输出 JSON")
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"不是日期：{text}，应如 2026-10-20") from None
 
 
 def _rules(args: argparse.Namespace) -> Path:

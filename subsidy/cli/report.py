@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from subsidy.cli import arguments
 from subsidy.reports import fingerprint
 from subsidy.settings import load_settings
 
@@ -21,7 +22,7 @@ def register(subparsers: Any) -> None:
     acts = report.add_subparsers(title="动作", metavar="动作", required=True)
     write = acts.add_parser("write", help="按账簿现状出具工作簿；内容不变则不写新版本")
     write.add_argument("--centre", required=True, help="中心目录名，如 hangzhou")
-    write.add_argument("--period", required=True, help="期间，如 2026-10")
+    write.add_argument("--period", required=True, type=arguments.period, help="期间，如 2026-10")
     write.add_argument("--json", action="store_true", help="结果以 JSON 输出")
     write.set_defaults(run=run_write)
     verify = acts.add_parser("verify", help="重算工作簿的指纹；给出中心时，再与账簿核对")

@@ -13,6 +13,7 @@ from pathlib import Path
 from airflow.partition_mappers.base import PartitionMapper
 from airflow.partition_mappers.window import Window
 
+from subsidy.calendar import read_period
 from subsidy.portal.due import centres_due
 from subsidy.settings import load_settings
 
@@ -31,8 +32,7 @@ class MonthOfEvent(PartitionMapper):  # type: ignore[misc]
         period, _, centre = key.partition("|")
         if not centre:
             raise ValueError(f"{key!r} is no completion event")
-        self.to_partition_date(period)
-        return period
+        return read_period(period)
 
     def to_partition_date(self, downstream_key: str) -> datetime:
         return datetime.strptime(downstream_key, "%Y-%m").replace(tzinfo=UTC)

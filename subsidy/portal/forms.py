@@ -6,6 +6,8 @@ from typing import Any
 
 from airflow.sdk import Param
 
+from subsidy.calendar import PERIOD
+
 _TEXT = ("null", "string")
 
 
@@ -21,7 +23,7 @@ def date_field(description: str) -> Param:
 
 def period_field(description: str) -> Param:
     """A month like 2026-10; empty when the run's key says it."""
-    return field(None, "期间", description, type=list(_TEXT), pattern=r"^\d{4}-(0[1-9]|1[0-2])$")
+    return field(None, "期间", description, type=list(_TEXT), pattern=f"^{PERIOD}$")
 
 
 def reason_field() -> Param:

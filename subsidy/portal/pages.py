@@ -21,6 +21,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.background import BackgroundTask
 
+from subsidy.calendar import read_period
 from subsidy.errors import SubsidyError
 from subsidy.money import format_yuan
 from subsidy.night import api, board, clock, desk, lookup, previewing, recovering, reporting
@@ -31,7 +32,6 @@ from subsidy.portal.roles import CLEARING, Person, load_roles
 from subsidy.reports.watermark import watermark
 from subsidy.settings import Settings, load_settings
 
-MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 HEADERS = {
@@ -119,9 +119,10 @@ def _from_our_page(request: Request) -> None:
 
 
 def _month(text: str) -> str:
-    if not MONTH.fullmatch(text) or text.startswith("0000"):
-        raise HTTPException(404, "没有这个月份")
-    return text
+    try:
+        return read_period(text)
+    except ValueError:
+        raise HTTPException(404, "没有这个月份") from None
 
 
 def _day(text: str) -> date:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
+from subsidy import calendar
 from subsidy.errors import TerminalError
 
 MODES = {
@@ -62,10 +63,10 @@ def read_recompute(context: Mapping[str, Any]) -> Request:
 def read_period(context: Mapping[str, Any]) -> str:
     """The period (2026-10) that a run of publication or clearing is for: its key, or what its form said."""
     text = str(context["dag_run"].partition_key or context["params"].get("period") or "")
-    year, _, month = text.partition("-")
-    if not (len(text) == 7 and year.isdigit() and month.isdigit() and 1 <= int(month) <= 12):
-        raise _unclear("RUN-PERIOD", f"没有期间，或 {text!r} 不是 2026-10 这样的月份。", "重新触发，填写期间，例如 2026-10。")
-    return text
+    try:
+        return calendar.read_period(text)
+    except ValueError as error:
+        raise _unclear("RUN-PERIOD", f"没有期间，或 {text!r} 不是 2026-10 这样的月份。", "重新触发，填写期间，例如 2026-10。") from error
 
 
 def _unclear(code: str, what: str, todo: str) -> TerminalError:

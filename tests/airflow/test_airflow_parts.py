@@ -138,11 +138,27 @@ def test_whoever_starts_a_recompute_asked_for_it_whatever_the_form_says() -> Non
     assert read_recompute(context(None, None, **form)).actor == "op_wen"
 
 
-@pytest.mark.parametrize("text", ["", "2026", "2026-13", "2026-1", "2026-10-01", "abcd-ef"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "2026", "2026-13", "2026-1", "2026-10-01", "abcd-ef", "２０２６-10", "2026-1٠", " 2026-10", "2026-10\n", "2100-10", "0000-10"],
+)
 def test_a_period_is_a_month(text: str) -> None:
     assert read_period(context(period="2026-10")) == "2026-10"
     with pytest.raises(TerminalError, match="RUN-PERIOD"):
         read_period(context(period=text))
+    from airflow.sdk.exceptions import ParamValidationError
+    from fastapi import HTTPException
+
+    from subsidy.portal import forms, pages
+
+    with pytest.raises(HTTPException) as refused:
+        pages._month(text)
+    assert (refused.value.status_code, pages._month("2026-10")) == (404, "2026-10")
+    field = forms.period_field("")
+    assert field.resolve("2026-10") == "2026-10"
+    if text.strip() == text:  # a pattern of JSON schema cannot refuse a newline at the end
+        with pytest.raises(ParamValidationError):
+            field.resolve(text)
 
 
 def test_a_number_in_the_environment_must_be_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,6 +131,38 @@ def test_the_shell_has_no_word_for_approving(capsys: pytest.CaptureFixture[str])
     capsys.readouterr()
 
 
+@pytest.mark.parametrize("period", ["２０２６-10", "2026-1_0", " 2026-10\n", "2100-10", "2026-13", "2026", "0000-10", "../../x-1", ""])
+@pytest.mark.parametrize(
+    "words", ["clearing run", "vouchers write --centre hangzhou", "settlement publish --centre hangzhou", "report write --centre hangzhou"]
+)
+def test_what_is_no_period_is_said_before_anything_is_read(capsys: pytest.CaptureFixture[str], words: str, period: str) -> None:
+    with pytest.raises(SystemExit) as left:
+        shell.main([*words.split(), "--period", period])
+    assert left.value.code == 2
+    assert "不是期间" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("settlement republish --centre hangzhou --batch 99999999999999999999", "不是编号"),
+        ("ledger match --centre hangzhou --batch ７ --how result --evidence x", "不是编号"),
+        ("query write --centre hangzhou --date 2026-02-30", "不是日期"),
+    ],
+)
+def test_numbers_and_dates_that_cannot_be_are_said(capsys: pytest.CaptureFixture[str], words: str, told: str) -> None:
+    with pytest.raises(SystemExit) as left:
+        shell.main(words.split())
+    assert left.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_an_amount_that_is_none_is_not_asked_for(run: Shell) -> None:
+    for amount in ("1e5", "１.00", "-0.00"):
+        code, said, _ = run("ledger", "write-off", "--agreement", "X1", f"--amount={amount}", "--reason", "r")
+        assert (code, said["code"]) == (3, "WRITE-OFF-AMOUNT")
+
+
 def test_unknown_period_and_centre_that_never_ran(run: Shell) -> None:
     assert run("settlement", "show", "--period", "2026-08")[1]["code"] == "SETTLE-UNKNOWN"
     code = shell.main(["query", "list", "--centre", "wenzhou", "--date", "2026-09-23", "--json"])
