@@ -202,7 +202,7 @@ def _fence(conn: Connection, centre: str, token: int, hold: bool) -> None:
         raise TerminalError(
             "LEASE-LOST",
             f"{centre} 已由另一处理接手，本处理迟到的提交被拒绝。",
-            "本处理的写入已整体撤销；接手者的结果有效。",
+            "这次写入已整体撤销；此前已完成的部分有效，由接手者从中断处继续。",
             "不必处理；如需补跑，确认接手者已结束后重跑。",
         )
 

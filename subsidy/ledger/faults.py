@@ -15,6 +15,9 @@ from subsidy.errors import SubsidyError, TerminalError, TransientError
 #: Exceptions that carry a database's refusal, wrapped by SQLAlchemy or straight from a driver.
 DRIVER_ERRORS = (sa.exc.DBAPIError, sqlite3.Error, psycopg.Error)
 
+#: What is safe when one of a step's transactions fails; those before it are committed, and files may have left.
+_UNDONE = "出错的这次写入已整体撤销，没有写入一半；本操作此前已完成的部分有效，重跑从中断处继续，不会重复记账或付款。"
+
 _LOCKED = {"SQLITE_BUSY", "SQLITE_LOCKED", "55P03"}
 _CONFLICT = {"40001", "40P01"}
 _FULL = {"SQLITE_FULL", "53100"}
@@ -36,25 +39,25 @@ def translate(error: BaseException, committing: bool = False) -> SubsidyError | 
         return TerminalError(
             "DB-FULL",
             "数据库所在磁盘，或它排序用的临时目录所在磁盘已满。",
-            "本步骤已整体撤销，没有写入一半的数据。",
+            _UNDONE,
             "清理或扩充磁盘空间后重跑本步骤。",
         )
     if family in _READ_ONLY:
         return TerminalError(
             "DB-READONLY",
             "数据库只能读，不能写。",
-            "没有改动任何数据。",
+            _UNDONE,
             "检查数据库文件和目录的权限，或数据库是否处于备用状态，然后重跑。",
         )
     if family in _LOCKED or code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return TransientError(
-            "DB-LOCKED", "数据库正被别的处理占用，等待超时。", "本步骤已整体撤销，没有写入一半的数据。", "稍后重跑本步骤；系统会自动重试。"
+            "DB-LOCKED", "数据库正被别的处理占用，等待超时。", _UNDONE, "稍后重跑本步骤；系统会自动重试。"
         )
     if family in _CONFLICT:
         return TransientError(
             "DB-CONFLICT",
             "与同时进行的另一处理冲突，数据库让本处理退出。",
-            "本步骤已整体撤销，没有写入一半的数据。",
+            _UNDONE,
             "稍后重跑本步骤；系统会自动重试。",
         )
     if lost and committing:
@@ -68,14 +71,14 @@ def translate(error: BaseException, committing: bool = False) -> SubsidyError | 
         return TransientError(
             "DB-AWAY",
             "连不上数据库，或连接中断。",
-            "本步骤已整体撤销，没有写入一半的数据。",
+            _UNDONE,
             "确认数据库可用后重跑本步骤；系统会自动重试。",
         )
     if isinstance(original, (sqlite3.IntegrityError, psycopg.IntegrityError)):
         return TerminalError(
             "DB-REFUSED",
             f"数据库的约束拒绝了这次写入（{_constraint(original)}）。",
-            "本步骤已整体撤销，没有写入一半的数据。",
+            _UNDONE,
             "把此信息和运行编号交给维护人员；不要手工改数据库。",
         )
     return None
@@ -83,7 +86,7 @@ def translate(error: BaseException, committing: bool = False) -> SubsidyError | 
 
 def pool_exhausted() -> TransientError:
     """No connection became free in time."""
-    return TransientError("DB-POOL", "数据库连接已用尽。", "没有改动任何数据。", "稍后重跑本步骤；系统会自动重试。")
+    return TransientError("DB-POOL", "数据库连接已用尽。", _UNDONE, "稍后重跑本步骤；系统会自动重试。")
 
 
 def _code(original: object) -> str:

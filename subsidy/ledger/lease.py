@@ -65,5 +65,8 @@ def refuse_if_lost(db: Database, centre: str, token: int) -> None:
         row = conn.execute(sa.select(lease.c.token, lease.c.holder).where(lease.c.centre == centre)).one_or_none()
     if row is None or int(row.token) != token or row.holder == "":
         raise TerminalError(
-            "LEASE-LOST", f"{centre} 已由另一处理接手。", "没有改动任何数据。", "不必处理；如需补跑，确认接手者已结束后重跑。"
+            "LEASE-LOST",
+            f"{centre} 已由另一处理接手。",
+            "本处理到此停止，此前已完成的部分有效；由接手者从中断处继续，不会重复付款。",
+            "不必处理；如需补跑，确认接手者已结束后重跑。",
         )

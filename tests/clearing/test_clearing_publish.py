@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, timedelta
@@ -19,7 +20,7 @@ from clearing_house import OTHER, RULES, SEPTEMBER, House, policy_of
 from subsidy.clearing import outbox, publish, query
 from subsidy.errors import SubsidyError, TerminalError, TransientError
 from subsidy.facts.store import Store
-from subsidy.ledger import lease, tables, verify
+from subsidy.ledger import faults, lease, tables, verify
 from subsidy.ledger.database import Database
 from subsidy.night import previewing
 from subsidy.policy.model import Account
@@ -235,6 +236,39 @@ def test_bank_is_asked_when_any_file_of_a_batch_left_before_the_books(house: Hou
     assert done.taken == [path.name] and path.name in previewing.published(done.counts())
     assert house.states() == ["open"]
     assert list(house.outbox.glob("BDC110_*")) and not path.exists()
+
+
+def _sqlite(name: str) -> SubsidyError:
+    refused = sqlite3.OperationalError("x")
+    refused.sqlite_errorname = name
+    said = faults.translate(refused)
+    assert said is not None
+    return said
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [faults.pool_exhausted(), _sqlite("SQLITE_BUSY"), _sqlite("SQLITE_IOERR"), _sqlite("SQLITE_FULL")],
+    ids=lambda trouble: trouble.message.code,
+)
+def test_trouble_in_the_middle_says_that_what_was_done_stands(house: House, monkeypatch: pytest.MonkeyPatch, trouble: SubsidyError) -> None:
+    """The intent is committed and the first files are visible: nobody is told that nothing was changed."""
+    ready(house)
+    checks: list[int] = []
+
+    def refuse(*_: Any) -> None:
+        checks.append(1)
+        if len(checks) == 3:
+            raise trouble
+
+    with monkeypatch.context() as broken:
+        broken.setattr(lease, "refuse_if_lost", refuse)
+        with pytest.raises(SubsidyError) as caught:
+            house.publish("2026-09")
+    assert state_of(house) == "publishing" and any(not name.startswith(".") for name in files(house))
+    safe = caught.value.message.safe
+    assert "此前已完成的部分有效" in safe and "没有改动任何数据" not in safe and "本步骤已整体撤销" not in safe
+    assert house.publish("2026-09").state == "published" and verify.verify(house.db, house.centre) == []
 
 
 def test_lease_lost_between_writing_and_renaming(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
