@@ -151,8 +151,9 @@ def _read(reader: _Reader, kind: str, path: Path, result: BankFiles) -> None:
                 reader,
                 "RESULT-INCOMPLETE",
                 path.name,
-                "没有末行，尚未写完或被截断，没有读入。",
+                f"没有末行，尚未写完或被截断（现有 {len(data)} 字节），没有读入。",
                 "等银行写完；长时间不变时请银行重送。",
+                once=True,
             )
         return
     except Refused as refused:
@@ -418,16 +419,21 @@ def _block(conn: Connection, reader: _Reader, number: int | None, sha256: str, n
     _finding(conn, reader, code, name, f"没有入账：{text}", "与银行核对后请其重送；相关付款仍为未决，可发 BDC110 查询，不会重复付款。")
 
 
-def _finding(conn: Connection, reader: _Reader, code: str, name: str, what: str, todo: str) -> None:
+def _finding(conn: Connection, reader: _Reader, code: str, name: str, what: str, todo: str, once: bool = False) -> None:
+    """`once`: not when the same was found since the last night opened."""
+    t, said = tables.finding, f"银行文件 {name}：{what}"
+    same = (t.c.centre == reader.policy.centre, t.c.run_no == reader.run_no, t.c.code == code, t.c.what == said)
+    if once and conn.execute(sa.select(t.c.finding_no).where(*same)).first() is not None:
+        return
     conn.execute(
-        sa.insert(tables.finding).values(
+        sa.insert(t).values(
             centre=reader.policy.centre,
             finding_no=next_numbers(conn, reader.policy.centre, "finding"),
             run_no=reader.run_no,
             stage="result",
             code=code,
             severity="error",
-            what=f"银行文件 {name}：{what}",
+            what=said,
             todo=todo,
             file_no=0,
             line_no=0,

@@ -208,6 +208,20 @@ def test_incomplete_file_is_waited_for(house: House) -> None:
     assert house.read(READ).applied.confirmed == 2
 
 
+def test_a_file_that_stays_incomplete_is_found_once_a_night_and_again_when_it_grew(house: House) -> None:
+    sent(house)
+    path = house.answer(house.batches("2026-09")[0])
+    data = path.read_bytes()
+    for size in (40, 40, 40, 41, 41):
+        path.write_bytes(data[:size])
+        assert house.read(READ).incomplete == 1
+    (_, first), (_, second) = findings(house)
+    assert "40 字节" in first and "41 字节" in second
+    house.night(READ, {})
+    assert house.read(READ).incomplete == house.read(READ).incomplete == 1
+    assert [what for _, what in findings(house)] == [first, second, second]
+
+
 @pytest.mark.parametrize("change", [b"\r\n", b"\n"])
 def test_line_ends_of_either_kind(new_house: NewHouse, change: bytes) -> None:
     house = sent(new_house("wenzhou"))
