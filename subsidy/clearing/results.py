@@ -103,11 +103,16 @@ def read_bank_files(
         return result
     for interrupted in aside.left(folder):
         _take_away(reader, folder / aside.name_of(interrupted), interrupted)
-    named = [(_kind(reader, path.name), path) for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
+    named = [(_kind(reader, path.name), path) for path in sorted(folder.iterdir()) if _is_file(path)]
     order = {"status": 0, "result": 1, "movement": 2, "unknown": 3}
     for kind, path in sorted(named, key=lambda pair: (order[pair[0]], pair[1].name)):
         _read(reader, kind, path, result)
     return result
+
+
+def _is_file(path: Path) -> bool:
+    """A file that a bank put there: as in the inbox, a link leads elsewhere and is none, and a hidden name is not ready."""
+    return path.is_file() and not path.is_symlink() and not path.name.startswith(".")
 
 
 def _kind(reader: _Reader, name: str) -> str:

@@ -109,7 +109,7 @@ def _companions(path: Path, profile: Profile | None) -> dict[str, Path]:
     if profile is None:
         return {}
     found = {suffix: path.with_name(path.name + suffix) for suffix in profile.suffixes}
-    return {suffix: p for suffix, p in found.items() if p.is_file()}
+    return {suffix: p for suffix, p in found.items() if p.is_file() and not p.is_symlink()}
 
 
 def _data_of(name: str, names: list[str], profiles: Profiles) -> str | None:

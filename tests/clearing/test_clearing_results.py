@@ -222,6 +222,18 @@ def test_a_file_that_stays_incomplete_is_found_once_a_night_and_again_when_it_gr
     assert [what for _, what in findings(house)] == [first, second, second]
 
 
+def test_a_link_is_no_file_of_the_bank(house: House, tmp_path: Path) -> None:
+    sent(house)
+    path = house.answer(house.batches("2026-09")[0])
+    elsewhere = tmp_path / "elsewhere.txt"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+    assert house.read(READ).applied.total == 0 and bank_files(house) == [] and path.is_symlink() and elsewhere.exists()
+    path.unlink()
+    elsewhere.rename(path)
+    assert house.read(READ).applied.confirmed == 2
+
+
 @pytest.mark.parametrize("change", [b"\r\n", b"\n"])
 def test_line_ends_of_either_kind(new_house: NewHouse, change: bytes) -> None:
     house = sent(new_house("wenzhou"))

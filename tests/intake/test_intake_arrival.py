@@ -102,6 +102,17 @@ def test_uploads_in_progress_links_and_folders_are_no_files(tmp_path: Path) -> N
     assert survey(tmp_path / "none", profiles("hangzhou"), 60, 0.0).ready == ()
 
 
+def test_a_flag_that_is_a_link_is_none(tmp_path: Path) -> None:
+    profile = profiles("huzhou").profiles["main"]
+    [path] = deliver(profile, tmp_path, {"TX05": rows("TX05")})
+    [suffix] = profile.suffixes
+    flag = path.with_name(path.name + suffix)
+    flag.rename(tmp_path / ".elsewhere")
+    flag.symlink_to(tmp_path / ".elsewhere")
+    found = survey(tmp_path, profiles("huzhou"), 60, time.time() + 10_000)
+    assert found.ready == () and path.name in [waiting.name for waiting in found.waiting]
+
+
 def test_an_unknown_name_is_handed_on_when_it_is_quiet(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").write_bytes(b"x")
     assert names(tmp_path, "hangzhou") == []
