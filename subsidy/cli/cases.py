@@ -9,6 +9,7 @@ from pathlib import Path
 
 from subsidy.cases import CasesError, Result, read_cases, run_case
 from subsidy.cases.report import as_data, lines_of, summary
+from subsidy.cli.named import known_centre
 from subsidy.errors import TerminalError
 from subsidy.facts.schema import Facts
 from subsidy.policy import PolicyError, centre_names, load_centre, working_days_of
@@ -43,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
     `CasesError` when a cases file cannot be read.
     """
     rules = args.rules if args.rules is not None else rules_folder()
+    if args.centre is not None:
+        known_centre(args.centre, rules)
     results: list[Result] = []
     problems = Problems()
     broken = False

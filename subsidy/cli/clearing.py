@@ -14,13 +14,14 @@ import sqlalchemy as sa
 
 from subsidy.clearing import profiles, publish, query, reconcile, settle, vouchers
 from subsidy.cli import arguments
+from subsidy.cli.named import settings_of
 from subsidy.errors import TerminalError
 from subsidy.ledger import lease, receivables, tables
 from subsidy.ledger.database import open_database
 from subsidy.money.amounts import format_yuan
 from subsidy.night import api, context, opening, previewing
 from subsidy.night.context import Context
-from subsidy.settings import Settings, load_settings
+from subsidy.settings import Settings
 
 DONE, FOUND, WAITING = 0, 1, 5
 
@@ -95,7 +96,7 @@ def _context(settings: Settings, centre: str) -> Context:
 
 @contextmanager
 def _working(args: argparse.Namespace, what: str) -> Iterator[tuple[Context, int]]:
-    settings = load_settings()
+    settings = settings_of(args)
     ctx = _context(settings, args.centre)
     with context.working(ctx.db, args.centre, f"{_actor()}：{what}") as token:
         lease.refuse_if_lost(ctx.db, args.centre, token)
@@ -103,7 +104,7 @@ def _working(args: argparse.Namespace, what: str) -> Iterator[tuple[Context, int
 
 
 def _show(args: argparse.Namespace) -> int:
-    ctx = _context(load_settings(), args.centre)
+    ctx = _context(settings_of(args), args.centre)
     with ctx.db.read() as conn:
         s = tables.settlement
         period = args.period or conn.execute(sa.select(sa.func.max(s.c.period)).where(s.c.centre == args.centre)).scalar_one_or_none()
@@ -133,7 +134,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _publish(args: argparse.Namespace) -> int:
-    settings = load_settings()
+    settings = settings_of(args)
     api.record_act(settings, args.centre, _actor(), "publish", f"settlement:{args.period}", "命令行")
     result = api.publish(settings, args.centre, args.period)
     text = f"{result['period']} 期：{result['state']}\n" + "\n".join(f"  {path}" for path in result["files"])
@@ -152,7 +153,7 @@ def _republish(args: argparse.Namespace) -> int:
 
 
 def _read(args: argparse.Namespace) -> int:
-    settings = load_settings()
+    settings = settings_of(args)
     result = api.read_results(settings, args.centre, args.date, _actor())
     blocked = int(result.get("blocked", 0)) + int(result.get("incomplete", 0))
     _print_and_refresh(args, settings, result, previewing.read(result))
@@ -177,7 +178,7 @@ def _query(args: argparse.Namespace) -> int:
 
 
 def _open(args: argparse.Namespace) -> int:
-    ctx = _context(load_settings(), args.centre)
+    ctx = _context(settings_of(args), args.centre)
     with ctx.db.read() as conn:
         c = tables.centre_state
         opened = conn.execute(sa.select(c.c.open_business_date).where(c.c.centre == args.centre)).scalar_one_or_none()
@@ -192,7 +193,7 @@ def _open(args: argparse.Namespace) -> int:
 
 
 def _receivables(args: argparse.Namespace) -> int:
-    ctx = _context(load_settings(), args.centre)
+    ctx = _context(settings_of(args), args.centre)
     with ctx.db.read() as conn:
         table = receivables.receivables(conn, args.centre, args.date)
     rows = table.to_pylist()
@@ -223,7 +224,7 @@ def _vouchers(args: argparse.Namespace) -> int:
 
 
 def _clearing(args: argparse.Namespace) -> int:
-    result = api.clear_month(load_settings(), args.period)
+    result = api.clear_month(settings_of(args), args.period)
     lines = [f"{result['period']} 第 {result['version']} 版{'（新）' if result['changed'] else '（内容未变）'}：{result['file']}"]
     for p in result["positions"]:
         amounts = {name: format_yuan(p[f"{name}_fen"]) for name in ("sent", "confirmed", "failed", "open", "returned", "net")}

@@ -9,12 +9,12 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from subsidy.cli import arguments
+from subsidy.cli.named import settings_of
 from subsidy.entitlement.explain import Difference, Explanation, changed_since, explain_agreement
 from subsidy.entitlement.periods import booked_between, nights_between
 from subsidy.errors import TerminalError
 from subsidy.facts.schema import Facts
 from subsidy.policy import CentrePolicy
-from subsidy.settings import load_settings
 
 if TYPE_CHECKING:
     from subsidy.cli.posted import Posted
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from subsidy.cli.posted import posted_lines  # the store and the ledger are opened only when asked for
     from subsidy.night.lookup import load_for_contract
 
-    where = load_settings()
+    where = settings_of(args)
     facts, policy, files = load_for_contract(where, args.centre, args.contract)
     posted = posted_lines(where, args.centre, facts["agreement"].column("agreement_no").to_pylist())
     told = [(e, changes, posted.get(_key(e), ())) for e, changes in derive(facts, policy, args.period)]

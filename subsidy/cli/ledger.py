@@ -13,13 +13,14 @@ from typing import Any
 
 from subsidy.clearing import publish
 from subsidy.cli import arguments
+from subsidy.cli.named import settings_of
 from subsidy.errors import Finding
 from subsidy.ledger import chain, restore, write_off_desk
 from subsidy.ledger.backup import backup, centres
 from subsidy.ledger.database import Database, open_database
 from subsidy.ledger.verify import verify, verify_audit
 from subsidy.money.amounts import format_yuan, parse_yuan
-from subsidy.night import recovering
+from subsidy.night import context, recovering
 from subsidy.night.clock import stamp
 from subsidy.policy import centre_names
 from subsidy.settings import load_settings
@@ -95,9 +96,11 @@ def _say(args: argparse.Namespace, data: dict[str, Any], *sentences: str) -> Non
 
 
 def _verify(args: argparse.Namespace) -> int:
-    db = open_database(load_settings())
+    db = open_database(settings_of(args))
     with db.read() as conn:
         names = [args.centre] if args.centre else centres(conn)
+        if args.run_no is not None:
+            names = context.with_run(conn, names, args.run_no)
     found: dict[str, list[Finding]] = {}
     for number, centre in enumerate(names, 1):
         if not args.json:
@@ -115,7 +118,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _backup(args: argparse.Namespace) -> int:
-    settings = load_settings()
+    settings = settings_of(args)
     made = backup(open_database(settings), settings.store_url, args.to, stamp())
     rows = sum(made.rows.values())
     _say(
@@ -147,7 +150,7 @@ def _restore(args: argparse.Namespace) -> int:
 
 
 def _pending(args: argparse.Namespace) -> int:
-    settings = load_settings()
+    settings = settings_of(args)
     with open_database(settings).transaction_system() as conn:
         matched = restore.match_known(conn, args.centre, settings.store_url, settings.outbox(args.centre), person=_who(args), at=stamp())
         waiting = restore.pending(conn, args.centre)
@@ -163,7 +166,7 @@ def _pending(args: argparse.Namespace) -> int:
 
 
 def _match(args: argparse.Namespace) -> int:
-    settings = load_settings()
+    settings = settings_of(args)
     where: dict[str, Any] = {"store_url": settings.store_url, "outbox": settings.outbox(args.centre), "person": _who(args), "at": stamp()}
     with open_database(settings).transaction_system() as conn:
         restore.match(conn, args.centre, args.batch, args.how, args.evidence, **where)
@@ -173,7 +176,7 @@ def _match(args: argparse.Namespace) -> int:
 
 
 def _release(args: argparse.Namespace) -> int:
-    settings = load_settings()
+    settings = settings_of(args)
     with open_database(settings).transaction_system() as conn:
         strangers = publish.unknown_files(conn, settings, args.centre)
         restore.release(
@@ -184,13 +187,13 @@ def _release(args: argparse.Namespace) -> int:
 
 
 def _write_off(args: argparse.Namespace) -> int:
-    number = recovering.ask(load_settings(), args.centre, args.agreement, args.amount, _who(args), args.reason)
+    number = recovering.ask(settings_of(args), args.centre, args.agreement, args.amount, _who(args), args.reason)
     _say(args, {"request_no": number, "amount_fen": parse_yuan(args.amount)}, f"核销申请 {number} 已提交，等待另一人批准。")
     return WAITING
 
 
 def _write_offs(args: argparse.Namespace) -> int:
-    with open_database(load_settings()).read() as conn:
+    with open_database(settings_of(args)).read() as conn:
         rows = write_off_desk.waiting(conn, args.centre)
     lines = [f"{r['request_no']}  {r['agreement_no']}  {format_yuan(r['amount_fen'])} 元  {r['person']}  {r['reason']}" for r in rows]
     _say(args, {"waiting": rows}, *(lines or ["没有等待批准的核销申请。"]))

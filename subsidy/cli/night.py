@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from subsidy.cli import arguments
+from subsidy.cli.named import known_centre, settings_of
 from subsidy.errors import TerminalError
 from subsidy.money import format_yuan
 from subsidy.night import api, desk, previewing
@@ -54,6 +55,7 @@ def actor() -> str:
 def run_night(args: argparse.Namespace) -> int:
     """Run the steps with a progress bar on standard error."""
     settings = load_settings()
+    known_centre(args.centre, settings.rules)
     why = f"；{args.reason}" if args.reason else ""
     api.record_act(settings, args.centre, actor(), "trigger", f"night:{args.date}", f"命令行：{args.step or '整夜'}{why}")
     opened = api.open_night(settings, args.centre, args.date, actor(), reason=args.reason)
@@ -90,7 +92,7 @@ def run_night(args: argparse.Namespace) -> int:
 
 def run_preview(args: argparse.Namespace) -> int:
     """Print what a recompute would change."""
-    result = api.preview(load_settings(), args.centre, args.date)
+    result = api.preview(settings_of(args), args.centre, args.date)
     if args.json:
         print(json.dumps(result, ensure_ascii=False, default=str))
     else:
@@ -100,7 +102,7 @@ def run_preview(args: argparse.Namespace) -> int:
 
 def run_results(args: argparse.Namespace) -> int:
     """Read the banks' files once."""
-    settings = load_settings()
+    settings = settings_of(args)
     result = api.read_results(settings, args.centre, args.date, actor())
     result |= {name: value for name, value in api.refresh_reports(settings, args.centre).items() if name != "periods"}
     if args.json:

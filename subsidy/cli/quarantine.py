@@ -7,11 +7,12 @@ import json
 import re
 from typing import Any
 
+from subsidy.cli.named import settings_of
 from subsidy.cli.night import actor
 from subsidy.intake import load_profiles
 from subsidy.intake.profile import CODECS
 from subsidy.night import desk
-from subsidy.settings import Settings, load_settings
+from subsidy.settings import Settings
 
 DONE = 0
 _LABELS = {
@@ -56,7 +57,7 @@ def _written(number: int) -> str:
 
 def run_list(args: argparse.Namespace) -> int:
     """Print the rows in quarantine and the files that are held."""
-    rows = desk.listed(load_settings(), args.centre, everything=args.all)
+    rows = desk.listed(settings_of(args), args.centre, everything=args.all)
     if args.json:
         print(json.dumps(rows, ensure_ascii=False))
         return DONE
@@ -75,7 +76,7 @@ def run_list(args: argparse.Namespace) -> int:
 
 def run_show(args: argparse.Namespace) -> int:
     """Print one row, its raw bytes as they came."""
-    settings = load_settings()
+    settings = settings_of(args)
     row = desk.shown(settings, args.centre, args.number)
     raw = row.pop("raw")
     if args.json:
@@ -108,7 +109,7 @@ def _readable(raw: bytes, settings: Settings, centre: str, profile: str) -> str:
 
 def run_release(args: argparse.Namespace) -> int:
     """Ask for the release of one row or held file; the next night books it."""
-    desk.ask(load_settings(), args.centre, args.number, actor(), args.reason)
+    desk.ask(settings_of(args), args.centre, args.number, actor(), args.reason)
     kind = "搁置的文件" if args.number < 0 else "隔离行"
     print(f"已记录：{kind} {_written(args.number)} 将在下一夜重新读取，若无其他问题即入账。")
     return DONE

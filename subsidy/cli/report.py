@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from subsidy.cli import arguments
+from subsidy.cli.named import settings_of
 from subsidy.reports import fingerprint
-from subsidy.settings import load_settings
 
 DONE, FOUND = 0, 1
 
@@ -42,7 +42,7 @@ def run_write(args: argparse.Namespace) -> int:
     """Write the workbook of a period as it stands now."""
     from subsidy.night.reporting import write_report  # the ledger is opened only when asked for
 
-    path = write_report(load_settings(), args.centre, args.period)
+    path = write_report(settings_of(args), args.centre, args.period)
     print(json.dumps({"path": path}, ensure_ascii=False) if args.json else path)
     return DONE
 
@@ -54,7 +54,7 @@ def run_verify(args: argparse.Namespace) -> int:
     result: dict[str, Any] = {"file": args.file.name, "printed": shown.printed, "computed": shown.computed, "matches": shown.matches}
     place = _place(shown)
     if not args.no_ledger and place is not None:
-        result |= _ledger(*place, shown)
+        result |= _ledger(args, *place, shown)
     print(json.dumps(result, ensure_ascii=False) if args.json else "\n".join(_said(result)))
     return DONE if shown.matches and result.get("chain", True) else FOUND
 
@@ -66,12 +66,12 @@ def _place(shown: fingerprint.Print) -> tuple[str, str] | None:
     return (code[1], period) if code and re.fullmatch(r"[0-9]{4}-[0-9]{2}", period) and "分册" not in shown.facts else None
 
 
-def _ledger(code: str, period: str, shown: fingerprint.Print) -> dict[str, Any]:
+def _ledger(args: argparse.Namespace, code: str, period: str, shown: fingerprint.Print) -> dict[str, Any]:
     from subsidy.errors import TerminalError
     from subsidy.night import reporting
 
     try:
-        settings = load_settings()
+        settings = settings_of(args)
         centre = reporting.centre_of(settings, code)
         chain = reporting.chain_holds(settings, centre, shown.facts.get("账簿链头", ""))
         return {"chain": chain, "changed": reporting.still_says(settings, centre, period, shown)}

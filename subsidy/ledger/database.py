@@ -177,6 +177,21 @@ def open_database(settings: Settings) -> Database:
     return db
 
 
+def refuse_missing(settings: Settings) -> None:
+    """TerminalError ``LEDGER-NONE`` when the settings name no ledger. Only what begins work makes one; a slip in a setting must not."""
+    db = _database(settings.database_url)
+    if db.postgres or Path(db.url.database or "").is_file():
+        with db.raw(write=False) as conn:
+            if migrate.revision_of(conn) is not None:
+                return
+    raise TerminalError(
+        "LEDGER-NONE",
+        f"账簿不存在：{db.url.render_as_string() if db.postgres else db.url.database}。",
+        "没有建立账簿，没有读写任何数据。",
+        "核对设置 SUBSIDY_HOME、SUBSIDY_DATABASE_URL；新系统的账簿由第一次夜间处理（subsidy night）或恢复（subsidy restore）建立。",
+    )
+
+
 @lru_cache(maxsize=4)
 def _database(url: str) -> Database:
     return Database(url)

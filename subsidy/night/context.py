@@ -9,7 +9,7 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -71,8 +71,22 @@ def find_run(conn: Connection, centre: str, run_no: int) -> Run:
     t = tables.run
     row = conn.execute(sa.select(t).where(t.c.centre == centre, t.c.run_no == run_no)).mappings().one_or_none()
     if row is None:
-        raise TerminalError("RUN-UNKNOWN", f"{centre} 没有编号为 {run_no} 的批次。", "没有改动任何数据。", "从该中心的夜间流程重新开始。")
+        raise _no_run(centre, run_no)
     return run_of(row)
+
+
+def with_run(conn: Connection, centres: Sequence[str], run_no: int) -> list[str]:
+    """Those of `centres` that have a run `run_no`. TerminalError ``RUN-UNKNOWN`` when none has."""
+    t = tables.run
+    found = set(conn.execute(sa.select(t.c.centre).where(t.c.run_no == run_no)).scalars())
+    if not found.intersection(centres):
+        raise _no_run("、".join(centres) or "账簿中", run_no)
+    return [centre for centre in centres if centre in found]
+
+
+def _no_run(centre: str, run_no: int) -> TerminalError:
+    todo = "核对中心和运行编号；夜间流程的任务从该夜第一步重新开始。"
+    return TerminalError("RUN-UNKNOWN", f"{centre} 没有编号为 {run_no} 的运行。", "没有改动任何数据。", todo)
 
 
 def run_of(row: Mapping[Any, Any]) -> Run:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import date
+from pathlib import Path
 
 import pytest
 
 from fixtures import story
 from subsidy.cli import main as shell
+from subsidy.ledger.database import open_database
+from subsidy.night import api
 from subsidy.settings import Settings
 
 
@@ -41,3 +45,38 @@ def test_a_night_is_told_in_sentences_and_as_json_only_when_asked(at_shell: Sett
     for argv in (["night", *where], ["preview", *where], ["results-night", *where]):
         shell.main([*argv, "--json"])
         assert isinstance(json.loads(capsys.readouterr().out), dict)
+
+
+#: Commands that look at what is there, or go on from it, with what they need besides the centre.
+ON_A_LEDGER = [
+    "ledger verify", "ledger pending", "ledger write-offs", "quarantine list", "quarantine show 1",
+    "receivables list --date 2026-09-01", "query list", "settlement show", "preview --date 2026-09-01",
+    "results-night --date 2026-09-01", "report write --period 2026-09", "explain --contract C1 --period 2026-09",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [*(f"{words} --centre huzhou" for words in ON_A_LEDGER), "ledger verify", "backup copy"])
+def test_only_what_begins_work_makes_a_ledger(
+    words: str, at_shell: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SUBSIDY_DATABASE_URL", f"sqlite:///{tmp_path / 'typo' / 'ledger.db'}")
+    monkeypatch.chdir(tmp_path)
+    assert shell.main(words.split()) == 3
+    said = capsys.readouterr().err
+    assert "[LEDGER-NONE] 账簿不存在：" in said and str(tmp_path / "typo" / "ledger.db") in said
+    assert not (tmp_path / "typo").exists() and not (tmp_path / "copy").exists()
+
+
+def test_a_name_that_is_not_there_is_told_and_not_answered(at_shell: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shell.main(["night", "--centre", "huzou", "--date", "2026-09-01"]) == 3
+    assert "[CENTRE-UNKNOWN] 没有这个中心：huzou。是否想写“huzhou”？" in capsys.readouterr().err
+    assert not (at_shell.home / "ledger.db").exists()
+    open_database(at_shell)
+    for words in ON_A_LEDGER:
+        assert shell.main([*words.split(), "--centre", "nosuch"]) == 3, words
+        assert "没有这个中心：nosuch。" in capsys.readouterr().err
+    api.open_night(at_shell, "huzhou", date(2026, 9, 1), "夜间")
+    assert shell.main(["ledger", "verify", "--run", "1"]) == 0
+    for centre in ([], ["--centre", "huzhou"], ["--centre", "wenzhou"]):
+        assert shell.main(["ledger", "verify", "--run", "1" if "wenzhou" in centre else "999", *centre]) == 3
+        assert "RUN-UNKNOWN" in capsys.readouterr().err
