@@ -59,9 +59,17 @@ def _reader(environment: Mapping[str, str] | None) -> Callable[..., str]:
     from_file: Mapping[str, str] = {}
     if env.get("SUBSIDY_SETTINGS"):
         parser = configparser.ConfigParser(interpolation=None)
-        with open(env["SUBSIDY_SETTINGS"], encoding="utf-8") as handle:
-            parser.read_file(handle)
-        from_file = dict(parser["subsidy"])
+        try:
+            with open(env["SUBSIDY_SETTINGS"], encoding="utf-8") as handle:
+                parser.read_file(handle)
+            from_file = dict(parser["subsidy"])
+        except (OSError, UnicodeDecodeError, configparser.Error, KeyError):
+            raise TerminalError(
+                "SET-FILE",
+                f"设置文件 {env['SUBSIDY_SETTINGS']} 读不到，或不是带 [subsidy] 一节的 INI 文件。",
+                "没有读写任何数据。",
+                "改正设置文件，或改正、去掉环境变量 SUBSIDY_SETTINGS 后重试。",
+            ) from None
 
     def value(name: str, default: str = "") -> str:
         return env.get(f"SUBSIDY_{name}") or from_file.get(name.lower()) or default
@@ -77,7 +85,7 @@ def rules_folder(environment: Mapping[str, str] | None = None) -> Path:
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Read the settings from `environment` (default: the process environment) and the optional settings file.
 
-    Raises TerminalError ``SET-HOME`` / ``SET-KEY`` when the home folder or the key is missing.
+    Raises TerminalError ``SET-HOME`` / ``SET-KEY`` when the home folder or the key is missing, ``SET-FILE`` when the file cannot be used.
     """
     value = _reader(environment)
     if not value("HOME"):

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from subsidy.cases import CasesError, Result, read_cases, run_case
 from subsidy.cases.report import as_data, lines_of, summary
-from subsidy.cli.named import known_centre
+from subsidy.cli.named import known_centre, rules_of
 from subsidy.errors import TerminalError
 from subsidy.facts.schema import Facts
 from subsidy.policy import PolicyError, centre_names, load_centre, working_days_of
 from subsidy.policy.model import CentrePolicy
 from subsidy.policy.problems import Problems
-from subsidy.settings import rules_folder
 
 FILE = "cases.yaml"
 DONE, FOUND, STOPPED = 0, 1, 3
@@ -43,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     `CasesError` when a cases file cannot be read.
     """
-    rules = args.rules if args.rules is not None else rules_folder()
+    rules = rules_of(args)
     if args.centre is not None:
         known_centre(args.centre, rules)
     results: list[Result] = []

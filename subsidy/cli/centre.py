@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from subsidy.cli.named import rules_of
 from subsidy.policy.template import blanks, new_centre
-from subsidy.settings import rules_folder
 
 
 def register(subparsers: Any) -> None:
@@ -24,7 +24,7 @@ def register(subparsers: Any) -> None:
 
 
 def _new(args: argparse.Namespace) -> int:
-    rules = args.rules if args.rules is not None else rules_folder()
+    rules = rules_of(args)
     written = new_centre(rules, args.name)
     waiting = {path.name: blanks(path) for path in written}
     if args.json:

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from subsidy.cli.named import rules_of
 from subsidy.errors import TerminalError
 from subsidy.intake import Intake, load_profiles
 from subsidy.intake.check import check_file
 from subsidy.intake.describe import describe
-from subsidy.settings import rules_folder
 
 
 def register(subparsers: Any) -> None:
@@ -21,19 +21,19 @@ def register(subparsers: Any) -> None:
     commands = files.add_subparsers(title="命令", metavar="命令", required=True)
     text = commands.add_parser("describe", help="用中文说明一份文件约定，可发给对方")
     text.add_argument("profile", metavar="PROFILE", help="中心，或 中心/约定名，例如 hangzhou 或 hangzhou/main")
-    text.add_argument("--rules", type=Path, default=rules_folder(), help="规则目录；默认取设置 SUBSIDY_RULES")
+    text.add_argument("--rules", type=Path, help="规则目录；默认取设置 SUBSIDY_RULES")
     text.set_defaults(run=_describe)
     check = commands.add_parser("check", help="对照约定检查一份文件，不登记")
     check.add_argument("file", type=Path, metavar="FILE", help="数据文件；标志文件、摘要文件放在它旁边")
     check.add_argument("--centre", required=True, help="中心目录名，例如 hangzhou")
-    check.add_argument("--rules", type=Path, default=rules_folder(), help="规则目录；默认取设置 SUBSIDY_RULES")
+    check.add_argument("--rules", type=Path, help="规则目录；默认取设置 SUBSIDY_RULES")
     check.add_argument("--json", action="store_true", help="以 JSON 输出")
     check.set_defaults(run=_check)
 
 
 def _describe(args: argparse.Namespace) -> int:
     centre, _, name = args.profile.partition("/")
-    profiles = load_profiles(args.rules, centre)
+    profiles = load_profiles(rules_of(args), centre)
     chosen = [p for p in profiles if not name or p.name == name]
     if not chosen:
         known = "、".join(p.name for p in profiles)
@@ -45,7 +45,7 @@ def _describe(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     if not args.file.is_file():
         raise TerminalError("FILES-NONE", "找不到要检查的文件。", "没有改动任何数据。", "核对路径后重试。")
-    with check_file(args.file, load_profiles(args.rules, args.centre)) as intake:
+    with check_file(args.file, load_profiles(rules_of(args), args.centre)) as intake:
         wrong = intake.state == "refused" or any(f.severity == "error" for f in intake.findings)
         if args.json:
             print(json.dumps(_as_data(intake), ensure_ascii=False, indent=2))

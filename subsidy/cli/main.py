@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import subsidy.cli
 from subsidy import __version__
 from subsidy.errors import SubsidyError, TransientError
+from subsidy.night import trouble
 
 DONE, FOUND, STOPPED, TRY_AGAIN, WAITING = 0, 1, 3, 4, 5
 
@@ -41,15 +42,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except SubsidyError as error:
-        if getattr(args, "json", False):
-            m = error.message
-            print(json.dumps({"code": m.code, "what": m.what, "safe": m.safe, "todo": m.todo}, ensure_ascii=False))
-        print(error, file=sys.stderr)
-        return TRY_AGAIN if isinstance(error, TransientError) else STOPPED
+        return _stopped(args, error)
     except BrokenPipeError:
         # Who reads has seen enough (``| head``); what is still buffered must not be written when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as error:
+        return _stopped(args, trouble.stopped(error))
+
+
+def _stopped(args: argparse.Namespace, error: SubsidyError) -> int:
+    if getattr(args, "json", False):
+        m = error.message
+        print(json.dumps({"code": m.code, "what": m.what, "safe": m.safe, "todo": m.todo}, ensure_ascii=False))
+    print(error, file=sys.stderr)
+    return TRY_AGAIN if isinstance(error, TransientError) else STOPPED
 
 
 if __name__ == "__main__":

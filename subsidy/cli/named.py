@@ -11,7 +11,7 @@ from subsidy.ledger.backup import centres
 from subsidy.ledger.database import open_database, refuse_missing
 from subsidy.policy import centre_names
 from subsidy.policy.problems import nearest
-from subsidy.settings import Settings, load_settings
+from subsidy.settings import Settings, load_settings, rules_folder
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
@@ -24,6 +24,12 @@ def settings_of(args: argparse.Namespace) -> Settings:
         with open_database(settings).read() as conn:
             known_centre(args.centre, settings.rules, centres(conn))
     return settings
+
+
+def rules_of(args: argparse.Namespace) -> Path:
+    """The rules folder: that of the command line, else that of the settings."""
+    rules: Path | None = args.rules
+    return rules if rules is not None else rules_folder()
 
 
 def known_centre(centre: str, rules: Path, kept: Collection[str] = ()) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 from subsidy.clearing.folder import load_folder
 from subsidy.cli import arguments
+from subsidy.cli.named import rules_of
 from subsidy.errors import Finding
 from subsidy.policy import CentrePolicy, PolicyError, centre_names, is_centre_name, load_centre, load_packed
 from subsidy.policy.describe import Statement, describe, differences
-from subsidy.settings import rules_folder
 
 DONE, FOUND = 0, 1
 
@@ -47,12 +47,10 @@ def register(subparsers: Any) -> None:
         command.add_argument("--json", action="store_true", help="输出 JSON")
 
 
-def _rules(args: argparse.Namespace) -> Path:
-    return args.rules if args.rules is not None else rules_folder()
 
 
 def _check(args: argparse.Namespace) -> int:
-    rules = _rules(args)
+    rules = rules_of(args)
     result: dict[str, dict[str, Any]] = {}
     for centre in args.centres or centre_names(rules):
         try:
@@ -98,7 +96,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 
 def _show(args: argparse.Namespace) -> int:
-    policy = load_centre(_rules(args), args.centre)
+    policy = load_centre(rules_of(args), args.centre)
     statements = describe(policy, args.on)
     if args.json:
         fields = [{"group": s.group, "label": s.label, "value": s.value, "why": s.why} for s in statements]
@@ -130,7 +128,7 @@ def _pad(text: str, width: int) -> str:
 
 
 def _diff(args: argparse.Namespace) -> int:
-    rules = _rules(args)
+    rules = rules_of(args)
     left, right = _open(rules, args.left), _open(rules, args.right)
     found = differences(left, right)
     if args.json:

@@ -41,14 +41,18 @@ class Backup:
 def backup(db: Database, store_url: str, folder: Path, made_at: str) -> Backup:
     """Write a backup into `folder`, which appears only when it is whole. `made_at`: wall clock time, for people.
 
-    TerminalError ``BACKUP-EXISTS`` when the folder is there, ``BACKUP-STORE`` when the ledger lists an object that the store does not
-    hold."""
+    TerminalError ``BACKUP-EXISTS`` when the folder is there, ``BACKUP-FOLDER`` when it cannot be made, ``BACKUP-STORE`` when the ledger
+    lists an object that the store does not hold."""
     if folder.exists():
         raise TerminalError("BACKUP-EXISTS", f"备份目录 {folder.name} 已存在。", "没有写备份，原目录未动。", "换一个新的目录名。")
     partial = folder.with_name(folder.name + ".partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    (partial / "tables").mkdir(parents=True)
+    try:
+        if partial.exists():
+            shutil.rmtree(partial)
+        (partial / "tables").mkdir(parents=True)
+    except OSError as error:
+        what = f"不能建立备份目录 {folder}：{error.strerror}。"
+        raise TerminalError("BACKUP-FOLDER", what, "没有写备份，账簿未动。", "核对路径，检查目录权限和磁盘空间后重试。") from None
     described: dict[str, dict[str, Any]] = {}
     with db.read() as conn:
         for table in tables.metadata.sorted_tables:

@@ -32,7 +32,15 @@ class Database:
     fork."""
 
     def __init__(self, url: str, busy_seconds: float = BUSY_SECONDS) -> None:
-        made = sa.make_url(url)
+        try:
+            made = sa.make_url(url)
+        except (sa.exc.ArgumentError, ValueError):  # it may hold a password, so it is not quoted
+            raise TerminalError(
+                "DB-URL",
+                "设置 SUBSIDY_DATABASE_URL 不是数据库地址。",
+                "没有读写任何数据。",
+                "写成 sqlite:////路径/ledger.db 或 postgresql://用户@主机/库名。",
+            ) from None
         if made.drivername in ("postgresql", "postgres"):
             made = made.set(drivername="postgresql+psycopg")
         if made.get_backend_name() not in ("sqlite", "postgresql"):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from subsidy.clearing.outbox import cause_of
-from subsidy.errors import TransientError
+from subsidy.errors import TerminalError, TransientError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,12 +22,29 @@ def told(work: Callable[P, R]) -> Callable[P, R]:
         try:
             return work(*args, **kwargs)
         except (OSError, MemoryError) as error:
-            name = Path(str(error.filename)).name if isinstance(error, OSError) and error.filename else ""
             raise TransientError(
                 "MACHINE-REFUSED",
-                f"读写文件或取用内存失败：{cause_of(error) if isinstance(error, OSError) else '内存不足'}{f'（{name}）' if name else ''}。",
+                f"读写文件或取用内存失败：{_cause(error)}。",
                 "已完成的部分都已保存，没有做完的部分整体撤销；没有付款，没有重复记账。",
                 "检查磁盘空间、目录权限和内存，然后重跑本步骤；系统会自动重试。",
             ) from error
 
     return telling
+
+
+def stopped(error: OSError) -> TerminalError:
+    """``MACHINE-REFUSED`` for a command from a shell, which nothing tries again."""
+    return TerminalError(
+        "MACHINE-REFUSED",
+        f"读写文件失败：{_cause(error)}。",
+        "账簿中没有做完的部分已整体撤销，重跑不会重复记账或付款；没有写完的文件不要使用。",
+        "核对命令中的路径，检查磁盘空间和目录权限后重跑同一条命令。",
+    )
+
+
+def _cause(error: OSError | MemoryError) -> str:
+    """Why the machine refused; of a path only the last name."""
+    if isinstance(error, MemoryError):
+        return "内存不足"
+    name = Path(str(error.filename)).name if error.filename else ""
+    return cause_of(error) + (f"（{name}）" if name else "")

@@ -21,7 +21,9 @@ def watermark(path_in: Path, path_out: Path, person: str, at: str) -> None:
     """Copy the workbook `path_in` to `path_out` with a mark on the cover and in the footer of every page.
 
     `person` who takes it, `at` when, as text. The same arguments give the same bytes; memory does not grow with the file. TerminalError
-    ``REPORT-UNREADABLE`` when the file is no workbook of ours."""
+    ``REPORT-NONE`` when there is no such file, ``REPORT-UNREADABLE`` when it is no workbook of ours."""
+    if not path_in.is_file():
+        raise TerminalError("REPORT-NONE", f"找不到工作簿 {path_in}。", "没有写出任何文件。", "核对路径后重试。")
     mark = printable(f"下载人 {person}　时间 {at}").replace("\n", " ").replace("\t", " ")
     footer = escaped("&R&8" + ("水印：" + mark).replace("&", "&&")).encode()
     try:

@@ -80,3 +80,36 @@ def test_a_name_that_is_not_there_is_told_and_not_answered(at_shell: Settings, c
     for centre in ([], ["--centre", "huzhou"], ["--centre", "wenzhou"]):
         assert shell.main(["ledger", "verify", "--run", "1" if "wenzhou" in centre else "999", *centre]) == 3
         assert "RUN-UNKNOWN" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words", "told"),
+    [
+        ("SETTINGS", "/nonexist", "policy check", "[SET-FILE]"),
+        ("SETTINGS", "/nonexist", "ledger verify", "[SET-FILE]"),
+        ("DATABASE_URL", "nonsense", "ledger verify", "[DB-URL]"),
+        ("DATABASE_URL", "postgresql://h:port/x", "ledger verify", "[DB-URL]"),
+        ("", "", "backup /proc/no/backup", "[BACKUP-FOLDER]"),
+        ("", "", "report watermark nofile copy.xlsx --person 甲 --at 今日", "[REPORT-NONE]"),
+    ],
+)
+def test_a_wrong_setting_or_path_is_said_in_words(
+    setting: str, value: str, words: str, told: str, at_shell: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_database(at_shell)
+    if setting:
+        monkeypatch.setenv(f"SUBSIDY_{setting}", value)
+    assert shell.main(words.split()) == 3
+    assert told in capsys.readouterr().err
+
+
+def test_what_the_machine_refuses_is_said_and_a_defect_is_seen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("subsidy.reports.watermark.watermark", lambda *_: (tmp_path / "no" / "copy.xlsx").write_bytes(b""))
+    words = ["report", "watermark", "book.xlsx", "copy.xlsx", "--person", "甲", "--at", "今日"]
+    assert shell.main(words) == 3
+    assert "[MACHINE-REFUSED] 读写文件失败：文件或目录不存在（copy.xlsx）。" in capsys.readouterr().err
+    monkeypatch.setattr("subsidy.reports.watermark.watermark", lambda *_: {}["defect"])
+    with pytest.raises(KeyError):
+        shell.main(words)
