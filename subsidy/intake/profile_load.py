@@ -31,7 +31,7 @@ class ProfileError(TerminalError):
 
     def __init__(self, centre: str, findings: tuple[Finding, ...]) -> None:
         self.findings = findings
-        lines = "；".join(f"{f.file_name} 第 {f.line_no} 行 {f.field}：{f.what}" for f in findings[:20])
+        lines = "；".join(f"{f.file_name} 第 {f.line_no} 行 {f.what}" for f in findings[:20])
         super().__init__(
             "PROFILE-INVALID",
             f"中心 {centre} 的入库文件约定有 {len(findings)} 处错误：{lines}",
@@ -69,10 +69,14 @@ class _Check:
         self.document = document
         self.findings: list[Finding] = []
 
-    def error(self, code: str, at: Keys, what: str, todo: str, value: object = "", rule: str = "") -> None:
+    def error(self, code: str, at: Keys, what: str, todo: str, value: object = "", rule: str = "", hint: str = "") -> None:
+        """One fault; the sentence says the key, what is wrong with it, of a single value what stands there now, and the hint."""
+        sentence = f"{dotted(at)}：{what}" if at else what
+        if isinstance(value, (str, int, float, date)) and str(value):
+            sentence += f"现为“{value}”。"
         self.findings.append(
             Finding(
-                code, "error", what, todo, file_name=self.document.file_name, line_no=self.document.line(at), field=dotted(at),
+                code, "error", sentence + hint, todo, file_name=self.document.file_name, line_no=self.document.line(at), field=dotted(at),
                 value=str(value), rule=rule,
             )
         )
@@ -94,9 +98,9 @@ class _Check:
 
     def unknown(self, at: Keys, name: object, allowed: Collection[str]) -> None:
         near = difflib.get_close_matches(str(name), sorted(allowed), 1, 0.5)
-        hint = f"最接近的名称是 {near[0]}。" if near else ""
-        shown = "、".join(sorted(allowed)[:40])
-        self.error("PROFILE-UNKNOWN", at, f"不认识的名称 {name}。{hint}", "改成允许的名称之一。", name, f"允许：{shown}")
+        shown = "、".join(sorted(allowed))
+        hint = f"允许：{shown}。" + (f"最接近的名称是 {near[0]}。" if near else "")
+        self.error("PROFILE-UNKNOWN", at, "不认识的名称。", "改成允许的名称之一。", name, shown, hint)
 
     def choice(self, value: Any, at: Keys, allowed: Collection[str], default: str) -> Any:
         if value is None:
@@ -176,6 +180,7 @@ def _profile(check: _Check, centre: str, name: str, at: Keys, raw: Any) -> p.Pro
     entry = check.text(value.get("entry"), (*at, "entry"))
     if container == "zip" and not entry:
         check.error("PROFILE-MISSING", at, "压缩包要声明 entry（包内文件名）。", "补上 entry，例如 \"{table}.csv\"。", rule="必填")
+    _placeholders(check, entry, (*at, "entry"), ("table",), ("table",) if carries == "many" else ())
     if container == "zip" and carries == "many" and manifest is None:
         check.error("PROFILE-MISSING", at, "一包多表要声明 manifest（清单）。", "补上 manifest。", rule="必填")
     if form == "xlsx" and (container != "none" or carries != "many"):
@@ -212,6 +217,17 @@ def _profile(check: _Check, centre: str, name: str, at: Keys, raw: Any) -> p.Pro
         expected=_expected(check, value.get("expected"), (*at, "expected"), tables), tables=tables, basis=str(basis),
         document=check.text(source.get("document"), (*at, "source", "document")),
     )
+
+
+def _placeholders(check: _Check, text: str, at: Keys, allowed: Collection[str], required: Collection[str] = ()) -> None:
+    """Names in braces are put in where the file is read; any other would be taken for the name of something that never comes."""
+    used = re.findall(r"\{([^}]*)\}", text)
+    for name in used:
+        if name not in allowed:
+            check.unknown(at, f"{{{name}}}", [f"{{{one}}}" for one in allowed])
+    for name in required:
+        if text and name not in used:
+            check.error("PROFILE-PATTERN", at, f"要含 {{{name}}}，否则各表（各列）分不开。", f"补上 {{{name}}}。", text)
 
 
 def _completes(
@@ -309,10 +325,12 @@ def _flag(check: _Check, raw: Any, at: Keys) -> p.FlagFile | None:
     form = check.choice(value.get("form"), (*at, "form"), ("pairs", "delimited"), "pairs")
     digest = check.mapping(value.get("digest", {}), (*at, "digest"))
     check.keys(digest, (*at, "digest"), ("key", "algorithm"))
+    sums = check.text(value.get("sums"), (*at, "sums"))
+    _placeholders(check, sums, (*at, "sums"), ("column",), ("column",))
     return p.FlagFile(
         suffix=_suffix(check, value.get("suffix"), (*at, "suffix")), form=form,
         encoding=check.choice(value.get("encoding"), (*at, "encoding"), p.ENCODINGS, "utf-8"),
-        identity=_identity(check, value.get("identity"), (*at, "identity")), sums=check.text(value.get("sums"), (*at, "sums")),
+        identity=_identity(check, value.get("identity"), (*at, "identity")), sums=sums,
         digest_key=check.text(digest.get("key"), (*at, "digest", "key")),
         algorithm=check.choice(digest.get("algorithm"), (*at, "digest", "algorithm"), ("sm3", "sha256"), "sm3"),
         first=_parts_of_flag(check, value.get("first"), (*at, "first")),
@@ -349,10 +367,12 @@ def _manifest(check: _Check, raw: Any, at: Keys) -> p.Manifest | None:
     value = check.mapping(raw, at)
     check.keys(value, at, ("entry", "form", "encoding", "identity", "mode", "rows", "sums"), ("entry", "identity", "mode", "rows"))
     check.choice(value.get("form"), (*at, "form"), ("pairs",), "pairs")
+    text = {k: check.text(value.get(k), (*at, k)) for k in ("entry", "mode", "rows", "sums")}
+    for name, needed in (("entry", ()), ("mode", ("table",)), ("rows", ("table",)), ("sums", ("table", "column"))):
+        _placeholders(check, text[name], (*at, name), needed, needed)
     return p.Manifest(
-        check.text(value.get("entry"), (*at, "entry")), check.choice(value.get("encoding"), (*at, "encoding"), p.ENCODINGS, "utf-8"),
-        _identity(check, value.get("identity"), (*at, "identity")), check.text(value.get("mode"), (*at, "mode")),
-        check.text(value.get("rows"), (*at, "rows")), check.text(value.get("sums"), (*at, "sums")),
+        text["entry"], check.choice(value.get("encoding"), (*at, "encoding"), p.ENCODINGS, "utf-8"),
+        _identity(check, value.get("identity"), (*at, "identity")), text["mode"], text["rows"], text["sums"],
     )
 
 

@@ -12,6 +12,7 @@ import yaml
 from intake_desk import CENTRES, RULES, Desk
 from intake_samples import NIGHT, arrival, deliver, rows
 
+from subsidy.cli.main import main
 from subsidy.errors import TerminalError
 from subsidy.facts.schema import BY_CODE
 from subsidy.intake import ProfileError, load_profiles
@@ -137,6 +138,10 @@ BROKEN = [
     ("huzhou", "    xml:", "    xmll:", "PROFILE-MISSING", "inbound.main", "xml"),
     ("quzhou", "    manifest:", "    manifesto:", "PROFILE-MISSING", "inbound.main", "manifest"),
     ("quzhou", '    entry: "{table}.csv"\n', "", "PROFILE-MISSING", "inbound.main", "entry"),
+    ("quzhou", 'entry: "{table}.csv"', 'entry: "{tabel}.csv"', "PROFILE-UNKNOWN", "inbound.main.entry", "最接近的名称是 {table}"),
+    ("quzhou", '    entry: "{table}.csv"\n', '    entry: "data.csv"\n', "PROFILE-PATTERN", "inbound.main.entry", "补上 {table}"),
+    ("quzhou", '"{table}.mode"', '"{tabel}.mode"', "PROFILE-UNKNOWN", "inbound.main.manifest.mode", "{table}"),
+    ("zhejiang-provincial", 'sums: "sum.{column}"', 'sums: "sum"', "PROFILE-PATTERN", "inbound.main.flag.sums", "{column}"),
     ("zhoushan", "carries: many", "carries: one", "PROFILE-FORM", "inbound.main.form", "carries"),
     ("hangzhou", "    carries: one", "    carries: one\n    carries: one", "PROFILE-TWICE", "inbound.main.carries", "两次"),
     ("hangzhou", "    form: delimited\n", "    form: delimited\n    limits: {archive_depth: 2}\n", "PROFILE-RANGE",
@@ -161,6 +166,15 @@ def test_a_broken_profile_says_what_where_and_what_to_do(
     if place and code not in ("PROFILE-MISSING", "PROFILE-IDENTITY"):
         leaf = next(part for part in reversed(place.split(".")) if not part.isdigit())
         assert any(leaf in line for line in text[max(0, found[0].line_no - 2) : found[0].line_no + 1]), (found[0].line_no, leaf)
+
+
+def test_an_unknown_name_is_told_with_its_key_and_all_that_is_allowed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(RULES, tmp_path / "rules")
+    path = tmp_path / "rules" / "hangzhou" / "files.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("encoding: gb18030\n", "encoding: gb1830\n", 1), encoding="utf-8")
+    assert main(["policy", "check", "hangzhou", "--rules", str(tmp_path / "rules")]) == 1
+    told = "inbound.main.encoding：不认识的名称。现为“gb1830”。允许：gb18030、utf-8、utf-8-bom。最接近的名称是 gb18030。"
+    assert told in capsys.readouterr().out
 
 
 def test_all_errors_come_at_once(tmp_path: Path) -> None:
