@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from subsidy.cli.named import rules_of
+from subsidy.cli.named import known_centre, rules_of
 from subsidy.errors import TerminalError
 from subsidy.intake import Intake, load_profiles
 from subsidy.intake.check import check_file
@@ -33,7 +33,9 @@ def register(subparsers: Any) -> None:
 
 def _describe(args: argparse.Namespace) -> int:
     centre, _, name = args.profile.partition("/")
-    profiles = load_profiles(rules_of(args), centre)
+    rules = rules_of(args)
+    known_centre(centre, rules)
+    profiles = load_profiles(rules, centre)
     chosen = [p for p in profiles if not name or p.name == name]
     if not chosen:
         known = "、".join(p.name for p in profiles)
@@ -45,7 +47,9 @@ def _describe(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     if not args.file.is_file():
         raise TerminalError("FILES-NONE", "找不到要检查的文件。", "没有改动任何数据。", "核对路径后重试。")
-    with check_file(args.file, load_profiles(rules_of(args), args.centre)) as intake:
+    rules = rules_of(args)
+    known_centre(args.centre, rules)
+    with check_file(args.file, load_profiles(rules, args.centre)) as intake:
         wrong = intake.state == "refused" or any(f.severity == "error" for f in intake.findings)
         if args.json:
             print(json.dumps(_as_data(intake), ensure_ascii=False, indent=2))

@@ -151,6 +151,9 @@ def test_files_describe(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == whole
     assert main(["files", "describe", "wenzhou/nothing"]) == 3
     assert "FILES-PROFILE" in capsys.readouterr().err
+    for words in (["files", "describe", "wenzou/main"], ["files", "check", __file__, "--centre", "wenzou"]):
+        assert main(words) == 3
+        assert "[CENTRE-UNKNOWN] 没有这个中心：wenzou。是否想写“wenzhou”？" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("centre", CENTRES)
