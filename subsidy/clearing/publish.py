@@ -161,7 +161,7 @@ def republish(
 
     Allowed only when the bank's latest word on the batch is that it never received it (BDC107 status 9), nothing else was heard of it, and
     that word must be an answer to a question asked since the batch was published (again): once per such answer, which says nothing of
-    what left after the question. TerminalError ``REPUBLISH-REFUSED`` otherwise, ``REPUBLISH-RESTORED``
+    what left after the question. TerminalError ``REPUBLISH-REFUSED`` otherwise (``REPUBLISH-UNKNOWN``: no such batch), ``REPUBLISH-RESTORED``
     when the ledger was restored since the batch was built: it may have been republished after the backup, and answers read again do not say
     which file they speak of. Then the bank must answer that the batch failed; its payments come again under new numbers.
     """
@@ -170,6 +170,13 @@ def republish(
     with db.read() as conn:
         b = tables.batch
         period = conn.execute(sa.select(b.c.period).where(b.c.centre == policy.centre, b.c.batch_no == batch_no)).scalar_one_or_none()
+        if period is None:
+            raise TerminalError(
+                "REPUBLISH-UNKNOWN",
+                f"{policy.short_name} 没有批次 {batch_no}。",
+                "没有写文件，不会重复付款。",
+                "用 subsidy settlement show 查看批次号。",
+            )
         found = [batch for batch in load_batches(conn, policy.centre, str(period)) if batch.batch_no == batch_no and batch.leaves]
         before = _repeated(conn, policy.centre, batch_no)
         answer_no = _never_received(conn, policy.centre, found[0], before) if found else 0

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from clearing_house import OTHER, RULES, SEPTEMBER, House, policy_of
 
 from subsidy.clearing import outbox, publish, query
-from subsidy.errors import SubsidyError, TerminalError, TransientError
+from subsidy.errors import TerminalError, TransientError
 from subsidy.facts.store import Store
 from subsidy.ledger import faults, lease, tables, verify
 from subsidy.ledger.database import Database
@@ -664,6 +664,6 @@ def test_answer_that_nothing_came_counts_only_when_the_file_has_left(house: Hous
         publish.republish(house.db, house.token, house.settings, house.policy, batch.batch_no)
 
 
-def test_netting_batch_cannot_be_republished(house: House) -> None:
-    with pytest.raises(SubsidyError, match="REPUBLISH-REFUSED"):
+def test_a_batch_that_is_not_there_is_not_republished_and_said_to_be_missing(house: House) -> None:
+    with pytest.raises(TerminalError, match=r"REPUBLISH-UNKNOWN.*没有批次 99。"):
         publish.republish(house.db, house.token, house.settings, house.policy, 99)
