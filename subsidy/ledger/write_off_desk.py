@@ -33,9 +33,14 @@ def subject_of(request_no: int) -> str:
 def request(conn: Connection, centre: str, agreement_no: str, amount_fen: int, *, person: str, reason: str, at: str) -> int:
     """Ask that part of an agreement's receivable be written off; returns the number of the request.
 
-    TerminalError ``WRITE-OFF-REASON`` without a reason, ``WRITE-OFF-MUCH`` when the amount is not open now. `at`: wall clock, ISO 8601."""
+    TerminalError ``WRITE-OFF-REASON`` without a reason, ``WRITE-OFF-AGREEMENT`` when nothing was ever posted for the agreement,
+    ``WRITE-OFF-MUCH`` when the amount is not open now. `at`: wall clock, ISO 8601."""
     if not reason.strip():
         raise TerminalError("WRITE-OFF-REASON", "核销没有写明原因。", "没有提交申请。", "填写原因后重新提交。")
+    p = tables.posting
+    if conn.execute(sa.select(p.c.posting_no).where(p.c.centre == centre, p.c.agreement_no == agreement_no).limit(1)).first() is None:
+        what = f"没有这个协议：{agreement_no}（{centre} 的账簿中没有它的贴息明细）。"
+        raise TerminalError("WRITE-OFF-AGREEMENT", what, "没有提交申请。", "核对中心和协议编号后重新提交。")
     refuse_amount(conn, centre, agreement_no, amount_fen)
     number = next_numbers(conn, centre, "write_off_request")
     conn.execute(

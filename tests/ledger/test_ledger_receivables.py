@@ -143,6 +143,8 @@ def test_a_write_off_is_asked_for_by_one_and_answered_by_another(database: Datab
             desk.request(conn, CENTRE, "X1", 301, person="张三", reason="查无此人", at=AT)
         with pytest.raises(TerminalError):
             desk.request(conn, CENTRE, "X1", 300, person="张三", reason="", at=AT)
+        with pytest.raises(TerminalError, match="没有这个协议：X9"):
+            desk.request(conn, CENTRE, "X9", 300, person="张三", reason="查无此人", at=AT)
         first = desk.request(conn, CENTRE, "X1", 200, person="张三", reason="查无此人", at=AT)
         second = desk.request(conn, CENTRE, "X1", 150, person="张三", reason="查无此人", at=AT)
         shown_hash = {row["request_no"]: row["content_hash"] for row in desk.waiting(conn, CENTRE)}
