@@ -66,7 +66,7 @@ def run_list(args: argparse.Namespace) -> int:
             state = f" 已解除（{r['released_on']}，{_HOW[r['released']]}）"
         else:
             state = f" 已申请放行（{r['asked']}）" if r["asked"] else f" 责任人：{r['owner']}" if r["owner"] else ""
-        place = f"{r['file']}:{r['line_no']}" if r["line_no"] else f"{r['file']}（整份搁置）"
+        place = f"{r['file']} {r['table']}:{r['line_no']}" if r["line_no"] else f"{r['file']}（整份搁置）"
         words = " ".join(w for w in (f"[{r['code']}]", r["field"], r["value"], r["what"]) if w)
         print(f"{_written(r['quarantine_no']):>6} {r['days']:>3} 天 {place} {words}{state}")
     files = sum(1 for r in rows if r["quarantine_no"] < 0)

@@ -15,6 +15,7 @@ from intake_samples import PARENTS, D, deliver, rows
 
 from subsidy.cli.main import main
 from subsidy.facts import Store, view
+from subsidy.facts.schema import TABLES
 from subsidy.intake import load_profiles
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
@@ -119,7 +120,7 @@ def test_rows_are_released_by_a_person_or_by_a_correction(home: Settings, capsys
     code, text = desk(capsys, "list")
     for number, name, owner in ((1, "ROW-SUM", "中心经办"), (2, "FIELD-CODE", "送文件方"), (3, "PARENT-UNKNOWN", "送文件方")):
         line = next(x for x in text.splitlines() if x.startswith(f"{number:>6} "))
-        assert name in line and owner in line and "0 天" in line, line
+        assert name in line and owner in line and "0 天" in line and f" {TABLES['transaction'].label}:" in line, line
     listed = json.loads(desk(capsys, "list", "--json")[1])
     assert [r["soft"] for r in listed] == [True, False, False]
     code, text = desk(capsys, "show", "2")
