@@ -58,7 +58,10 @@ def run_night(args: argparse.Namespace) -> int:
     known_centre(args.centre, settings.rules)
     why = f"；{args.reason}" if args.reason else ""
     api.record_act(settings, args.centre, actor(), "trigger", f"night:{args.date}", f"命令行：{args.step or '整夜'}{why}")
-    opened = api.open_night(settings, args.centre, args.date, actor(), reason=args.reason)
+    if args.step is None:
+        opened = api.open_night(settings, args.centre, args.date, actor(), reason=args.reason)
+    else:
+        opened = api.opened_night(settings, args.centre, args.date, actor())
     results: dict[str, Any] = {"open_night": opened}
     steps = [(name, label) for name, label, _ in api.STEPS if args.step in (None, name)]
     for at, (name, label) in enumerate(steps):

@@ -5,6 +5,7 @@ Every function takes the settings and plain values and returns counts, ids and d
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -23,15 +24,18 @@ from subsidy.settings import Settings
 Step = Callable[[Context, int], dict[str, Any]]
 
 #: The steps of a night in order, with what people call them.
-STEPS: tuple[tuple[str, str, Step], ...] = (
-    ("take_in", "接收文件", taking.take_in),
-    ("compute", "计算贴息", computing.compute),
-    ("check", "独立复算", computing.check),
-    ("post", "记账", posting.post),
-    ("verify", "核验账簿", proving.verify),
-    ("settle", "生成清算批次", settling.settle),
-    ("report", "出具报表", reporting.report),
-    ("close_night", "关闭当日", opening.close_run),
+STEPS: tuple[tuple[str, str, Step], ...] = tuple(
+    (name, context.STEPS[name], step)
+    for name, step in (
+        ("take_in", taking.take_in),
+        ("compute", computing.compute),
+        ("check", computing.check),
+        ("post", posting.post),
+        ("verify", proving.verify),
+        ("settle", settling.settle),
+        ("report", reporting.report),
+        ("close_night", opening.close_run),
+    )
 )
 _BY_NAME = {name: step for name, _, step in STEPS}
 
@@ -49,10 +53,26 @@ def open_night(settings: Settings, centre: str, business_date: date, actor: str,
 
 
 @trouble.told
+def opened_night(settings: Settings, centre: str, business_date: date, actor: str) -> dict[str, Any]:
+    """As `open_night` for a night that was opened before. TerminalError ``NIGHT-NOT-OPEN`` when it was not."""
+    if not opening.is_open(settings, centre, business_date):
+        raise TerminalError(
+            "NIGHT-NOT-OPEN",
+            f"{centre} {business_date} 还没有打开，不能只运行其中一步。",
+            "没有打开这一天，没有改动任何数据。",
+            "核对日期；要处理这一天，运行整夜（subsidy night 不带 --step）。",
+        )
+    return open_night(settings, centre, business_date, actor)
+
+
+@trouble.told
 def step(settings: Settings, centre: str, run_no: int, name: str) -> dict[str, Any]:
-    """Run one step of an opened run under the centre's lease. BusyError when somebody else works on the centre."""
+    """Run one step of an opened run under the centre's lease. BusyError when somebody else works on the centre, TerminalError
+    ``NIGHT-INCOMPLETE`` while a step before it is not done."""
     ctx = context.load(settings, centre, run_no)
     with context.working(ctx.db, centre, f"{ctx.run.mode} {ctx.run.business_date} {name}") as token:
+        with ctx.db.read() as conn:
+            context.finished(conn, ctx.run, *itertools.takewhile(lambda other: other != name, _BY_NAME))
         try:
             return _BY_NAME[name](upgrade.pinned(ctx, token) if name == "compute" else ctx, token)
         finally:

@@ -28,6 +28,17 @@ from subsidy.policy import CentrePolicy, load_packed, unpack
 from subsidy.settings import Settings
 
 LEASE_SECONDS = 120.0
+#: The steps of a night in order, with what people call them.
+STEPS = {
+    "take_in": "接收文件",
+    "compute": "计算贴息",
+    "check": "独立复算",
+    "post": "记账",
+    "verify": "核验账簿",
+    "settle": "生成清算批次",
+    "report": "出具报表",
+    "close_night": "关闭当日",
+}
 HOST = socket.gethostname()
 
 
@@ -195,6 +206,20 @@ def step_result(conn: Connection, run: Run, name: str) -> dict[str, Any] | None:
         sa.select(t.c.result).where(t.c.centre == run.centre, t.c.run_no == run.run_no, t.c.name == name)
     ).scalar_one_or_none()
     return None if found is None else json.loads(found)
+
+
+def finished(conn: Connection, run: Run, *names: str) -> list[dict[str, Any]]:
+    """What these steps returned. TerminalError ``NIGHT-INCOMPLETE`` while one of them is not done: what was not looked at is not proved."""
+    results = {name: step_result(conn, run, name) for name in names}
+    missing = [STEPS[name] for name, result in results.items() if result is None]
+    if missing:
+        raise TerminalError(
+            "NIGHT-INCOMPLETE",
+            f"{run.centre} {run.business_date} 还有步骤没有完成：{'、'.join(missing)}。",
+            "后面的步骤没有运行；已完成的步骤都已保存。",
+            "先运行没有完成的步骤：在 Airflow 中清除并重跑未完成的任务，或用 subsidy night 运行整夜（不带 --step）。",
+        )
+    return [result for result in results.values() if result is not None]
 
 
 def finish_step(conn: Connection, run: Run, name: str, result: Mapping[str, Any], inputs: object = "") -> dict[str, Any]:

@@ -205,20 +205,8 @@ def close_run(ctx: Context, token: int) -> dict[str, Any]:
         done = context.step_result(conn, ctx.run, "close")
         if done is not None:
             return done
-        missing = [
-            name
-            for name in ("take_in", "compute", "check", "post", "verify", "settle", "report")
-            if context.step_result(conn, ctx.run, name) is None
-        ]
-        if ctx.run.mode == "recompute":
-            missing = [name for name in missing if name not in ("take_in", "settle", "report")]
-        if missing:
-            raise TerminalError(
-                "NIGHT-INCOMPLETE",
-                f"{ctx.centre} {ctx.run.business_date} 还有步骤没有完成：{'、'.join(missing)}。",
-                "已完成的步骤都已保存。",
-                "清除并重跑未完成的任务。",
-            )
+        left_out = ("take_in", "settle", "report") if ctx.run.mode == "recompute" else ()
+        context.finished(conn, ctx.run, *(name for name in context.STEPS if name not in (*left_out, "close_night")))
         t = tables.run
         conn.execute(
             sa.update(t).where(t.c.centre == ctx.centre, t.c.run_no == ctx.run.run_no).values(state="closed", closed_at=clock.stamp())

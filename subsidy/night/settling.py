@@ -34,23 +34,22 @@ def settle(ctx: Context, token: int) -> dict[str, Any]:
 
     Nothing is built while a line differs from its second computation or an invariant is broken: the night goes on, a finding
     ``SETTLE-BLOCKED`` and `blocked` in the result (periods, and how many differences and broken invariants) say so, and the first night
-    that has proved everything builds it."""
+    that has proved everything builds it. TerminalError ``NIGHT-INCOMPLETE`` while a step before it is not done."""
     with ctx.db.read() as conn:
         done = context.step_result(conn, ctx.run, "settle")
-        checked = context.step_result(conn, ctx.run, "check") or {}
-        verified = context.step_result(conn, ctx.run, "verify") or {}
+        _, _, checked, _, verified = context.finished(conn, ctx.run, "take_in", "compute", "check", "post", "verify")
         stopped = touched.failed(conn, ctx.run, "compute", "check")
     if done is not None and (ctx.run.closed or not done.get("blocked")):
         return done
     finish = context.finish_step if done is None else context.replace_step
     due = due_settlements(ctx)
     outbound = profiles.load(ctx.rules, ctx.centre)
-    if not verified.get("broken"):
+    if not verified["broken"]:
         vouchers.write_new(
             ctx.db, token, ctx.settings, ctx.policy, business_date=ctx.run.business_date, run_no=ctx.run.run_no, outbound=outbound
         )
-    if due and (checked.get("differences") or verified.get("broken")):
-        blocked = {"periods": [d.period for d in due], "differences": checked.get("differences", 0), "broken": verified.get("broken", 0)}
+    if due and (checked["differences"] or verified["broken"]):
+        blocked = {"periods": [d.period for d in due], "differences": checked["differences"], "broken": verified["broken"]}
         told = _blocked(ctx.policy.short_name, blocked).message
         with ctx.db.transaction(ctx.centre, token) as conn:
             register.add_findings(ctx.db, conn, ctx.run, "settle", [Finding(told.code, "error", told.what, told.todo)])

@@ -7,11 +7,13 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from playing import by_hand, play, state
 
 from fixtures import story
 from subsidy.cli import main as shell
+from subsidy.errors import TerminalError
 from subsidy.ledger.database import open_database
-from subsidy.night import api
+from subsidy.night import api, context, settling
 from subsidy.settings import Settings
 
 
@@ -113,3 +115,41 @@ def test_what_the_machine_refuses_is_said_and_a_defect_is_seen(
     monkeypatch.setattr("subsidy.reports.watermark.watermark", lambda *_: {}["defect"])
     with pytest.raises(KeyError):
         shell.main(words)
+
+
+def test_one_step_is_run_only_of_a_night_that_was_opened_and_after_those_before_it(
+    at_shell: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story.deliver(at_shell.home, "huzhou", 1)
+    where = ["--centre", "huzhou", "--date", "2026-09-01"]
+    for name, _, _ in api.STEPS:
+        assert shell.main(["night", *where, "--step", name]) != 0
+        assert "NIGHT-NOT-OPEN" in capsys.readouterr().err
+    ledger = state(at_shell)
+    assert not ledger["run"] and not ledger["centre_state"] and not ledger["step"]
+    api.open_night(at_shell, "huzhou", date(2026, 9, 1), "夜间")
+    for at, (name, label, _) in enumerate(api.STEPS):
+        before = state(at_shell)["step"]
+        for later, _, _ in api.STEPS[at + 1 :]:
+            assert shell.main(["night", *where, "--step", later]) != 0
+            assert f"还有步骤没有完成：{label}" in capsys.readouterr().err
+        assert state(at_shell)["step"] == before
+        assert shell.main(["night", *where, "--step", name]) == 0
+        assert label in capsys.readouterr().out
+    for name, _, _ in api.STEPS:
+        assert shell.main(["night", *where, "--step", name]) == 0
+
+
+@pytest.mark.parametrize("missing", ["take_in", "compute", "check", "post", "verify"])
+def test_a_settlement_is_not_built_while_a_step_before_it_has_no_result(settings: Settings, missing: str) -> None:
+    """A result that is not there is no proof."""
+    play(settings, "wenzhou", (1,))
+    story.deliver(settings.home, "wenzhou", 2)
+    run_no = api.open_night(settings, "wenzhou", date(2026, 9, 14), "夜间")["run_no"]
+    for name, _, _ in api.STEPS[:5]:
+        api.step(settings, "wenzhou", run_no, name)
+    by_hand(open_database(settings), f"DELETE FROM step WHERE run_no = {run_no} AND name = '{missing}'")
+    ctx = context.load(settings, "wenzhou", run_no)
+    with context.working(ctx.db, "wenzhou", "夜间") as token, pytest.raises(TerminalError, match="NIGHT-INCOMPLETE"):
+        settling.settle(ctx, token)
+    assert api.pending_settlement(settings, "wenzhou") is None
