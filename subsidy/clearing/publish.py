@@ -161,7 +161,7 @@ def republish(
 
     Allowed only when the bank's latest word on the batch is that it never received it (BDC107 status 9), nothing else was heard of it, and
     that word must be an answer to a question asked since the batch was published (again): once per such answer, which says nothing of
-    what left after the question. TerminalError ``REPUBLISH-REFUSED`` otherwise (``REPUBLISH-UNKNOWN``: no such batch), ``REPUBLISH-RESTORED``
+    what left after the question. TerminalError ``REPUBLISH-UNKNOWN`` (no batch); ``REPUBLISH-REFUSED`` otherwise; ``REPUBLISH-RESTORED``
     when the ledger was restored since the batch was built: it may have been republished after the backup, and answers read again do not say
     which file they speak of. Then the bank must answer that the batch failed; its payments come again under new numbers.
     """

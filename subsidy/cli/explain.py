@@ -5,19 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from datetime import date
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from subsidy.cli import arguments
 from subsidy.cli.named import settings_of
 from subsidy.entitlement.explain import Difference, Explanation, changed_since, explain_agreement
-from subsidy.entitlement.periods import booked_between, nights_between
 from subsidy.errors import TerminalError
 from subsidy.facts.schema import Facts
 from subsidy.policy import CentrePolicy
+from subsidy.settings import Settings
 
 if TYPE_CHECKING:
     from subsidy.cli.posted import Posted
+    from subsidy.reports.ledger_rows import Earlier
 
 DONE = 0
 
@@ -35,69 +36,73 @@ def register(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One line that a period's figures are made of, as known now, with all its postings.
+
+    `earlier`: what the period's runs posted to a line of an earlier period; None for a line of the period's own, whose `changes` since the
+    line before are None where there was none."""
+
+    explanation: Explanation
+    postings: Sequence[Posted]
+    earlier: Earlier | None
+    changes: tuple[Difference, ...] | None
+
+    def text(self, files: Mapping[int, str]) -> str:
+        """The derivation and what was posted, in Chinese; `files`: name by register number."""
+        if self.earlier is None:
+            return _text(self.explanation, self.changes, self.postings, files)
+        return f"（{self.earlier.text()}）\n{self.explanation.text(files)}\n{_posted_text(self.postings, files)}"
+
+    def data(self, files: Mapping[int, str]) -> dict[str, Any]:
+        """The same as plain data for JSON."""
+        data = _data(self.explanation, self.changes, self.postings, files)
+        return {**data, "earlier": self.earlier is not None, "corrected": self.earlier is not None and not self.earlier.first}
+
+
 def run(args: argparse.Namespace) -> int:
-    """Print the derivations of the period, and of earlier lines that were corrected in it."""
-    from subsidy.cli.posted import posted_lines  # the store and the ledger are opened only when asked for
-    from subsidy.night.lookup import load_for_contract
+    """Print the derivations of the period, and of the earlier lines that were first posted or corrected in it."""
+    from subsidy.night.lookup import load_for_contract  # the store and the ledger are opened only when asked for
 
     where = settings_of(args)
     facts, policy, files = load_for_contract(where, args.centre, args.contract)
-    posted = posted_lines(where, args.centre, facts["agreement"].column("agreement_no").to_pylist())
-    told = [(e, changes, posted.get(_key(e), ())) for e, changes in derive(facts, policy, args.period)]
-    nights = nights_between(policy, args.period)
-    earlier = [(e, posted.get(_key(e), ())) for e in earlier_lines(facts, policy, args.period)]
-    corrected = [(e, postings) for e, postings in earlier if _corrected(postings, nights)]
-    if not told and not corrected:
+    lines = told(where, facts, policy, args.period)
+    if not lines:
         raise TerminalError(
             "EXPLAIN-NONE",
-            f"借款合同 {args.contract} 在期间 {args.period} 没有贴息明细行，也没有更正以前的行。",
+            f"借款合同 {args.contract} 在期间 {args.period} 没有贴息明细行，也没有记入以前的行。",
             "没有改动任何数据。",
             "核对合同号和期间；按季清算的中心，期间是季度最后一个月。",
         )
     if args.json:
-        lines = [{**_data(e, changes, postings, files), "corrected": False} for e, changes, postings in told]
-        lines += [{**_data(e, None, postings, files), "corrected": True} for e, postings in corrected]
-        print(json.dumps(lines, ensure_ascii=False, indent=2))
+        print(json.dumps([line.data(files) for line in lines], ensure_ascii=False, indent=2))
         return DONE
-    texts = [_text(e, changes, postings, files) for e, changes, postings in told]
-    texts += ["（以前期间的行，本期更正）\n" + e.text(files) + "\n" + _posted_text(postings, files) for e, postings in corrected]
-    print("\n\n".join(texts))
+    print("\n\n".join(line.text(files) for line in lines))
     return DONE
 
 
-def _key(e: Explanation) -> tuple[str, str, str]:
-    return e.agreement_no, e.account_no, e.serial_no
+def told(settings: Settings, facts: Facts, policy: CentrePolicy, period: str) -> list[Told]:
+    """The lines of some facts that a period's figures are made of: first those that the bank booked in it, each with what changed since
+    the last line of the month (quarterly centre: of the quarter) before, then the earlier ones that the period's runs posted to."""
+    from subsidy.cli.posted import posted_lines
+    from subsidy.night import lookup
 
-
-def _corrected(postings: Sequence[Posted], nights: tuple[date, date] | None) -> bool:
-    """Whether the line was corrected in one of these nights (first and last)."""
-    return nights is not None and any(p.kind in ("top_up", "recovery") and nights[0] <= p.business_date <= nights[1] for p in postings)
-
-
-def earlier_lines(facts: Facts, policy: CentrePolicy, period: str) -> list[Explanation]:
-    """The derivations, as known now, of the lines that the bank booked before `period`."""
-    span = booked_between(policy, period)
-    if span is None:
-        return []
     numbers = facts["agreement"].column("agreement_no").to_pylist()
-    return [e for number in numbers for e in explain_agreement(facts, policy, number) if e.line["booked_on"] < span[0]]
-
-
-def derive(facts: Facts, policy: CentrePolicy, period: str) -> list[tuple[Explanation, tuple[Difference, ...] | None]]:
-    """The derivations of the lines that the bank booked in `period`, each with what changed since the last line of the month (quarterly
-    centre: of the quarter) before; None where there was no line."""
-    result: list[tuple[Explanation, tuple[Difference, ...] | None]] = []
-    for agreement_no in facts["agreement"].column("agreement_no").to_pylist():
-        lines = explain_agreement(facts, policy, agreement_no)
-        span = booked_between(policy, period)
-        if span is None:
-            continue
-        before = [e for e in lines if e.line["booked_on"] < span[0] and e.exact is not None]
-        for line in lines:
-            if span[0] <= line.line["booked_on"] <= span[1]:
-                earlier = _last(before)
-                result.append((line, None if earlier is None else changed_since(earlier, line)))
-    return result
+    asked = lookup.asked(settings, policy, period, numbers)
+    if asked is None:
+        return []
+    posted = posted_lines(settings, policy.centre, numbers)
+    own, earlier = list[Told](), list[Told]()
+    for number in numbers:
+        lines = explain_agreement(facts, policy, number)
+        before = _last([e for e in lines if e.line["booked_on"] <= asked.low and e.exact is not None])
+        for e in lines:
+            postings = posted.get((e.agreement_no, e.account_no, e.serial_no), ())
+            if asked.own(e.line):
+                own.append(Told(e, postings, None, None if before is None else changed_since(before, e)))
+            elif asked.takes(e.line):
+                earlier.append(Told(e, postings, asked.posted(e.line), None))
+    return own + earlier
 
 
 def _last(lines: Sequence[Explanation]) -> Explanation | None:

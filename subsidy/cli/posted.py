@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
 from subsidy.money import format_yuan
+from subsidy.reports.ledger_rows import Key
 from subsidy.settings import Settings
 
 KINDS = {"accrual": "首次入账", "top_up": "补差", "recovery": "追回", "opening": "期初应收"}
@@ -61,10 +62,6 @@ class Posted:
                 for c in self.causes
             ],
         }
-
-
-#: Agreement, account and serial number of a line.
-Key = tuple[str, str, str]
 
 
 def posted_lines(settings: Settings, centre: str, agreements: Collection[str]) -> dict[Key, tuple[Posted, ...]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -24,13 +25,14 @@ from subsidy.ledger.database import Database, open_database
 from subsidy.money import format_yuan
 from subsidy.night import claims, context, isolate, line_store, manifest, moved
 from subsidy.night.context import Context, Run
+from subsidy.night.lookup import Asked
 from subsidy.night.moved import Mark
 from subsidy.night.visible import show
 from subsidy.policy import PolicyError, centre_names, load_centre
 from subsidy.reports import changes, clearing_workbook, fingerprint, ledger_rows, workbook
 from subsidy.reports import period as sheets
 from subsidy.reports.gathered import Gatherer
-from subsidy.reports.ledger_rows import Window
+from subsidy.reports.ledger_rows import Earlier, Key
 from subsidy.reports.period import Derived, ReportInputs
 from subsidy.reports.sheet import Book
 from subsidy.settings import Settings
@@ -178,25 +180,13 @@ def inputs(ctx: Context, conn: Connection, period: str, *, full: bool = False) -
     columns (about 200 bytes a line)."""
     s, f = tables.settlement, tables.file
     here = conn.execute(sa.select(s).where(s.c.centre == ctx.centre, s.c.period == period)).mappings().one()
-    before = conn.execute(
-        sa.select(s.c.period, s.c.cutoff_on, s.c.run_no)
-        .where(s.c.centre == ctx.centre, s.c.period < period)
-        .order_by(s.c.period.desc())
-        .limit(2)
-    ).all()
-    window = Window(
-        centre=ctx.centre,
-        period=period,
-        lower=before[1].cutoff_on if len(before) > 1 else date.min,
-        low=before[0].cutoff_on if before else date.min,
-        high=here["cutoff_on"],
-        after_run=int(before[0].run_no) if before else 0,
-        run_no=ctx.run.run_no,
-    )
+    window = ledger_rows.window(conn, ctx.centre, period)
+    assert window is not None, "the period is settled"
+    before = window.after_run > 0
     known = manifest.segments(conn, ctx.centre, ctx.run.business_date, through_run=ctx.run.run_no)
     reported = manifest.segments(conn, ctx.centre, ctx.run.business_date, through_run=window.after_run) if before else []
     cutoffs = tuple(pa.scalar(d, pa.date32()) for d in (window.lower, window.low, window.high))
-    gatherer = Gatherer(cutoffs, bool(before), ledger_rows.first_posted(conn, window))
+    gatherer = Gatherer(cutoffs, before, ledger_rows.first_posted(conn, window))
     loans = []
     for buckets in manifest.groups(known):
         facts = manifest.facts_of(ctx.store, known, ctx.run.business_date, buckets, frozenset(), names=_READS)
@@ -204,7 +194,8 @@ def inputs(ctx: Context, conn: Connection, period: str, *, full: bool = False) -
         gatherer.take(lines, lines if reported == known else line_store.known_lines(ctx.store, reported, buckets), facts)
         loans.append(figures.loans(facts["account"], facts["status"], period))
     detail, earlier, moved = gatherer.detail(), gatherer.first_payable(), gatherer.movements()
-    explained = detail.num_rows + earlier.num_rows <= DERIVED_LINES
+    asked = Asked(window.low, window.high, ledger_rows.posted_earlier(conn, window, most=DERIVED_LINES + 1))
+    explained = detail.num_rows + len(asked.earlier) <= DERIVED_LINES
     names = {int(n): str(name) for n, name in conn.execute(sa.select(f.c.file_no, f.c.name).where(f.c.centre == ctx.centre))}
     return ReportInputs(
         policy=ctx.policy,
@@ -220,37 +211,47 @@ def inputs(ctx: Context, conn: Connection, period: str, *, full: bool = False) -
         file_names=names,
         vouchers=vouchers.rows(conn, ctx.centre, period),
         figures=figures.annual(conn, ctx.centre, period, figures.added(loans)),
-        derivations=_derivations(ctx, conn, known, (detail, earlier), names) if explained else None,
+        derivations=_derivations(ctx, conn, known, asked, names) if explained else None,
         derivation_limit=DERIVED_LINES,
         full=full,
     )
 
 
-def _derivations(
-    ctx: Context, conn: Connection, known: Sequence[Segment], shown: Sequence[pa.Table], names: dict[int, str]
-) -> list[Derived]:
-    """How each line of some tables came about. A line that comes out differently from what is stored says so."""
-    stored = {(r["agreement_no"], r["account_no"], r["serial_no"]): r for t in shown for r in t.select(_SHOWN).to_pylist()}
-    wanted = sorted({key[0] for key in stored})
+def _derivations(ctx: Context, conn: Connection, known: Sequence[Segment], asked: Asked, names: dict[int, str]) -> list[Derived]:
+    """How each line that the period's figures are made of came about: its own ones, then the earlier ones. A line that comes out
+    differently from what is stored says so."""
 
     def derive(known: Facts) -> tuple[Explanation, ...]:
         return explain_agreements(known, ctx.policy)
 
     claimed = claims.seen(conn, ctx.run)
-    found: dict[tuple[str, str, str], list[Derived]] = {}
+    shown: list[Mapping[str, Any]] = []
+    found: dict[Key, list[Derived]] = {}
     for buckets in manifest.groups(known):
+        lines = line_store.known_lines(ctx.store, known, buckets)
+        rows = lines.filter(pc.not_equal(lines["outcome"], "opening")).select(_SHOWN).to_pylist()
+        stored = {_key(r): r for r in rows if asked.takes(r)}
+        shown += stored.values()
         facts = manifest.facts_of(ctx.store, known, ctx.run.business_date, buckets, claimed)
-        done, _ = isolate.apart(derive, facts_of(facts, wanted))
+        done, _ = isolate.apart(derive, facts_of(facts, sorted({key[0] for key in stored})))
         for explanation in (explanation for explained in done for explanation in explained):
-            key = (explanation.agreement_no, explanation.account_no, explanation.serial_no)
+            key = _key(explanation.line)
             if key in stored:
-                found[key] = _steps(explanation, stored[key], names)
-    return [step for key in stored for step in found.get(key, [(key[0], key[2], "没有推导", "该行的资料已不在账内", "", "", None, None)])]
+                found[key] = _steps(explanation, stored[key], asked.posted(stored[key]), names)
+    shown.sort(key=lambda r: (not asked.own(r), r["agreement_no"], r["accrual_to"], r["serial_no"], r["account_no"]))
+    gone = "该行的资料已不在账内"
+    return [step for r in shown for step in found.get(_key(r), [(r["agreement_no"], r["serial_no"], "没有推导", gone, "", "", None, None)])]
 
 
-def _steps(e: Explanation, stored: Mapping[str, Any], names: Mapping[int, str]) -> list[Derived]:
+def _key(line: Mapping[str, Any]) -> Key:
+    return line["agreement_no"], line["account_no"], line["serial_no"]
+
+
+def _steps(e: Explanation, stored: Mapping[str, Any], posted: Earlier | None, names: Mapping[int, str]) -> list[Derived]:
     source = names.get(e.file_no, "")
     steps: list[Derived] = [(e.agreement_no, e.serial_no, "来源", f"{source} 第 {e.line_no} 行（登记号 {e.file_no}）", "", "", None, None)]
+    if posted is not None:
+        steps.append((e.agreement_no, e.serial_no, "期间", posted.text(), "", "", None, None))
     for section in e.sections:
         content = "；".join(f"{i.label}：{i.value}" + (f"〔{i.source}〕" if i.source else "") for i in section.items)
         if section.key == "amount":
@@ -264,4 +265,4 @@ def _steps(e: Explanation, stored: Mapping[str, Any], names: Mapping[int, str]) 
     return steps
 
 
-_SHOWN = ["agreement_no", "account_no", "serial_no", "figure_fen", "entitled_fen", "payable_fen"]
+_SHOWN = ["agreement_no", "account_no", "serial_no", "accrual_to", "booked_on", "figure_fen", "entitled_fen", "payable_fen"]

@@ -338,8 +338,8 @@ def show_clearing(month: str, person: Reader) -> HTMLResponse:
 
 @app.get("/centres/{centre}/why/{contract_no}/{month}")
 def why(centre: str, contract_no: str, month: str, person: Reader) -> HTMLResponse:
-    """The derivation of every line of a contract in a period."""
-    from subsidy.cli.explain import derive
+    """The derivation of every line of a contract that a period's figures are made of."""
+    from subsidy.cli.explain import told
 
     settings = _centre(person, centre)
     _month(month)
@@ -348,8 +348,15 @@ def why(centre: str, contract_no: str, month: str, person: Reader) -> HTMLRespon
     except SubsidyError as error:
         raise HTTPException(404, error.message.what) from None
     lines = [
-        {"title": f"{e.agreement_no} 第 {e.serial_no} 号", "payable": format_yuan(e.line["payable_fen"]), "text": e.text(files)}
-        for e, _ in derive(facts, policy, month)
+        {
+            "title": f"{e.agreement_no} 第 {e.serial_no} 号",
+            "payable": format_yuan(e.line["payable_fen"]),
+            "earlier": "" if line.earlier is None else line.earlier.text(),
+            "text": e.text(files),
+            "posted": [posting.text(files) for posting in line.postings],
+        }
+        for line in told(settings, facts, policy, month)
+        for e in (line.explanation,)
     ]
     return _page("why.html", person, centre=centre, name=policy.short_name, contract_no=contract_no, month=month, lines=lines)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from subsidy.entitlement.lines import LINE_KEY
 from subsidy.facts.schema import TABLES
 from subsidy.ledger import tables
 from subsidy.ledger.bulk import iter_arrow, read_arrow
+from subsidy.money import format_yuan
 from subsidy.reports import gathered, personal
 from subsidy.reports.labels import DIRECTIONS, SEVERITIES, STATES, safe_of
 from subsidy.reports.sheet import Column, Sheet, of_rows
@@ -40,6 +41,29 @@ class Window:
     high: date
     after_run: int
     run_no: int
+
+
+def window(conn: Connection, centre: str, period: str) -> Window | None:
+    """What a period's workbook covers; None before it was settled."""
+    s = tables.settlement
+    last = conn.execute(
+        sa.select(s.c.period, s.c.cutoff_on, s.c.run_no)
+        .where(s.c.centre == centre, s.c.period <= period)
+        .order_by(s.c.period.desc())
+        .limit(3)
+    ).all()
+    if not last or last[0].period != period:
+        return None
+    here, *before = last
+    return Window(
+        centre=centre,
+        period=period,
+        lower=before[1].cutoff_on if len(before) > 1 else date.min,
+        low=before[0].cutoff_on if before else date.min,
+        high=here.cutoff_on,
+        after_run=int(before[0].run_no) if before else 0,
+        run_no=int(here.run_no),
+    )
 
 
 def _sum(conn: Connection, column: sa.ColumnElement[Any], *where: sa.ColumnElement[bool]) -> int:
@@ -81,18 +105,42 @@ def first_posted(conn: Connection, w: Window) -> pa.Table:
     return read_arrow(conn, sa.select(*(t.c[name] for name in LINE_KEY)).where(*_first_posted(w)), pa.schema(names))
 
 
+def _to_earlier(w: Window) -> list[sa.ColumnElement[bool]]:
+    t = tables.posting
+    return [t.c.centre == w.centre, t.c.kind != "opening", t.c.run_no > w.after_run, t.c.run_no <= w.run_no, t.c.booked_on <= w.low]
+
+
 def posted_to_earlier(conn: Connection, w: Window) -> int:
     """Sum of what this period's runs posted to lines of earlier periods: first postings, top-ups and recoveries."""
+    return _sum(conn, tables.posting.c.amount_fen, *_to_earlier(w))
+
+
+#: Agreement, account and serial number of a line.
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What a period's runs posted to a line of an earlier period: whether they were the first to, and the sum in fen."""
+
+    first: bool
+    amount_fen: int
+
+    def text(self) -> str:
+        """The same in words."""
+        return f"以前期间的行，本期{'首次入账' if self.first else '更正'} {format_yuan(self.amount_fen)} 元"
+
+
+def posted_earlier(
+    conn: Connection, w: Window, agreements: Collection[str] | None = None, most: int | None = None
+) -> dict[Key, Earlier]:
+    """The lines of earlier periods that this period's runs posted anything to (of `agreements` only, at most `most` of them)."""
     t = tables.posting
-    return _sum(
-        conn,
-        t.c.amount_fen,
-        t.c.centre == w.centre,
-        t.c.kind != "opening",
-        t.c.run_no > w.after_run,
-        t.c.run_no <= w.run_no,
-        t.c.booked_on <= w.low,
-    )
+    line = (t.c.agreement_no, t.c.account_no, t.c.serial_no)
+    query = sa.select(*line, sa.func.min(t.c.seq), sa.func.sum(t.c.amount_fen)).where(*_to_earlier(w)).group_by(*line).order_by(*line)
+    if agreements is not None:
+        query = query.where(t.c.agreement_no.in_(sorted(agreements)))
+    return {(r[0], r[1], r[2]): Earlier(r[3] == 0, int(r[4])) for r in conn.execute(query.limit(most))}
 
 
 def corrected(conn: Connection, w: Window) -> int:

@@ -42,7 +42,8 @@ class ReportInputs:
     row of table `settlement`. `window`: which runs and booking days the period covers. `detail` / `earlier` / `moved`: schemas
     `gathered.DETAIL` / `DETAIL` / `MOVED`. `changes`: (class, loans, last period fen, this period fen). `vouchers`: rows of table 8.0.5
     (number, summary, account, debit fen, credit fen, attachments, date). `figures`: annual figures as (label, this month, this year, in
-    all, is money). `derivations`: the steps of each line of `detail` and `earlier`, None beyond `derivation_limit` lines.
+    all, is money). `derivations`: the steps of each line of `detail` and of each earlier one that the period's runs posted to, None
+    beyond `derivation_limit` lines.
     `full`: personal data unmasked, for those whose role allows it."""
 
     policy: CentrePolicy
@@ -236,9 +237,14 @@ def _derivations(inputs: ReportInputs) -> Sheet:
         Column("前次部分已得（元）", "money", 12),
     )
     if inputs.derivations is None:
-        note = f"本期明细超过 {inputs.derivation_limit} 行，不逐行列出推导；任何一行都可以用 subsidy explain 或下载页的“为什么”查看"
-        return of_rows("计算说明", columns, [], (note,))
-    return of_rows("计算说明", columns, list(inputs.derivations), ("精确金额是四舍五入之前的有理数，单位：分", "整个计算只在最后舍入一次"))
+        said = f"本期明细与本期记入以前期间的行超过 {inputs.derivation_limit} 行，不逐行列出推导"
+        return of_rows("计算说明", columns, [], (said, "任何一行都可以用 subsidy explain 或下载页的“为什么”查看"))
+    notes = (
+        "本期明细，以及本期首次应付、恢复支付和更正的以前期间的行",
+        "精确金额是四舍五入之前的有理数，单位：分",
+        "整个计算只在最后舍入一次",
+    )
+    return of_rows("计算说明", columns, list(inputs.derivations), notes)
 
 
 def _changes(inputs: ReportInputs) -> Sheet:

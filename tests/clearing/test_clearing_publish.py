@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from clearing_house import OTHER, RULES, SEPTEMBER, House, policy_of
 
 from subsidy.clearing import outbox, publish, query
-from subsidy.errors import TerminalError, TransientError
+from subsidy.errors import SubsidyError, TerminalError, TransientError
 from subsidy.facts.store import Store
 from subsidy.ledger import faults, lease, tables, verify
 from subsidy.ledger.database import Database

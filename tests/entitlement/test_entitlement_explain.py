@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from datetime import date, timedelta
 from fractions import Fraction
 from random import Random
 from typing import Any
@@ -39,6 +40,7 @@ from subsidy.entitlement.explain import Explanation, changed_since, explain, exp
 from subsidy.entitlement.periods import booked_between
 from subsidy.errors import TerminalError
 from subsidy.facts.schema import Facts
+from subsidy.night import lookup
 from subsidy.policy.model import CentrePolicy, Source
 
 HALF = Fraction(1, 2)
@@ -270,10 +272,15 @@ def test_periods_are_those_of_the_cut_off() -> None:
     assert booked_between(rules, "2031-05") == (day("2031-05-01"), day("2031-05-31"))
 
 
-def run(monkeypatch: pytest.MonkeyPatch, known: Facts, *arguments: str) -> int:
-    import subsidy.night.lookup as lookup
+def asked(settings: object, rules: CentrePolicy, period: str, agreements: list[str]) -> lookup.Asked:
+    """The lines of a period by the calendar, where nothing was posted."""
+    first, last = booked_between(rules, period) or (date.max, date.min)
+    return lookup.Asked(first - timedelta(days=1), last, {})
 
+
+def run(monkeypatch: pytest.MonkeyPatch, known: Facts, *arguments: str) -> int:
     monkeypatch.setattr(lookup, "load_for_contract", lambda settings, centre, contract: (known, policy(), {3: "还款.txt"}))
+    monkeypatch.setattr(lookup, "asked", asked)
     monkeypatch.setattr(posted, "posted_lines", lambda settings, centre, agreements: {})
     monkeypatch.setattr(command, "load_settings", lambda: None)
     parser = argparse.ArgumentParser()

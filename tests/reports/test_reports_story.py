@@ -151,16 +151,22 @@ def test_corrections_name_their_cause_and_what_they_correct(told: Settings, writ
 
 
 def test_every_line_says_why(written: dict[str, Path]) -> None:
-    """The exact fraction rounds half-up to the figure, and the content names file and line."""
-    titles = ("贴息明细", "以前期间首次应付")
-    detail = {(r["协议编号"], r["业务流水号"]): r for title in titles for r in rows(written[PERIODS[1]], title)}
+    """The exact fraction rounds half-up to the figure, and the content names file and line: of each line that a figure of the cover
+    counts."""
+    path = written[PERIODS[1]]
+    resumed = [r for r in rows(path, "暂停与恢复") if r["动态"] == "恢复支付"]
+    corrected = [r for r in rows(path, "补差与追回") if r["归属"] == "以前各期"]
+    first = rows(path, "以前期间首次应付")
+    assert first and resumed and corrected
+    detail = {(r["协议编号"], r["业务流水号"]): r for r in [*corrected, *resumed, *first, *rows(path, "贴息明细")]}
     steps = defaultdict(list)
-    for step in rows(written[PERIODS[1]], "计算说明"):
+    for step in rows(path, "计算说明"):
         steps[(step["协议编号"], step["业务流水号"])].append(step)
     assert steps.keys() == detail.keys()
     rounded = 0
     for key, found in steps.items():
-        assert f"第 {int(detail[key]['行号'])} 行" in found[0]["内容"]
+        place = f"第 {int(detail[key]['行号'])} 行" if "来源文件" in detail[key] else " 行"
+        assert place in found[0]["内容"]
         for step in found:
             if step["精确金额（分，分数）"]:
                 numerator, _, denominator = str(step["精确金额（分，分数）"]).partition("/")
@@ -170,6 +176,10 @@ def test_every_line_says_why(written: dict[str, Path]) -> None:
                 rounded += 1
         assert all(step["步骤"] != "注意" for step in found)
     assert rounded > 40
+    said = {key: [s["内容"] for s in found if s["步骤"] == "期间"] for key, found in steps.items()}
+    for row in first:
+        assert said[row["协议编号"], row["业务流水号"]] == [f"以前期间的行，本期首次入账 {fen(row['应付金额']) / 100:.2f} 元"]
+    assert all(said[r["协议编号"], r["业务流水号"]][0].startswith("以前期间的行，本期更正") for r in corrected)
 
 
 def _half_up(numerator: str, denominator: str) -> int:
