@@ -248,12 +248,12 @@ def _key(line: Mapping[str, Any]) -> Key:
 
 
 def _steps(e: Explanation, stored: Mapping[str, Any], posted: Earlier | None, names: Mapping[int, str]) -> list[Derived]:
-    source = names.get(e.file_no, "")
-    steps: list[Derived] = [(e.agreement_no, e.serial_no, "来源", f"{source} 第 {e.line_no} 行（登记号 {e.file_no}）", "", "", None, None)]
+    source = f"文件 {names.get(e.file_no, '')}（登记号 {e.file_no}）第 {e.line_no} 行"
+    steps: list[Derived] = [(e.agreement_no, e.serial_no, "来源", source, "", "", None, None)]
     if posted is not None:
         steps.append((e.agreement_no, e.serial_no, "期间", posted.text(), "", "", None, None))
     for section in e.sections:
-        content = "；".join(f"{i.label}：{i.value}" + (f"〔{i.source}〕" if i.source else "") for i in section.items)
+        content = "；".join(f"{i.label}：{i.value}" + (f"〔{i.source_in(names)}〕" if i.source else "") for i in section.items)
         if section.key == "amount":
             exact, limit = ("" if value is None else str(value) for value in (e.exact, e.limit))
             steps.append((e.agreement_no, e.serial_no, section.title, content, exact, limit, e.rounded_fen, e.earlier_fen))

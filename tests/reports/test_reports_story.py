@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from datetime import date
 from decimal import Decimal
@@ -180,6 +181,16 @@ def test_every_line_says_why(written: dict[str, Path]) -> None:
     for row in first:
         assert said[row["协议编号"], row["业务流水号"]] == [f"以前期间的行，本期首次入账 {fen(row['应付金额']) / 100:.2f} 元"]
     assert all(said[r["协议编号"], r["业务流水号"]][0].startswith("以前期间的行，本期更正") for r in corrected)
+
+
+def test_every_source_names_its_file(told: Settings, written: dict[str, Path]) -> None:
+    with open_database(told).read() as conn:
+        f = tables.file
+        files = {int(n): str(name) for n, name in conn.execute(sa.select(f.c.file_no, f.c.name).where(f.c.centre == CENTRE))}
+    content = "".join(r["内容"] for r in rows(written[PERIODS[1]], "计算说明"))
+    named = re.findall(r"文件 (\S+)（登记号 (\d+)）第 \d+ 行", content)
+    assert len(named) == content.count("登记号") > 200
+    assert {(name, int(number)) for name, number in named} <= {(name, number) for number, name in files.items()}
 
 
 def _half_up(numerator: str, denominator: str) -> int:
