@@ -14,8 +14,8 @@ from subsidy.facts.schema import Facts
 from subsidy.reports import changes
 
 #: Who a line is paid for: bank and branch of the contract, payee of the agreement.
-PARTIES = pa.schema([("agreement_no", pa.string()), ("bank_code", pa.string()), ("bank_name", pa.string()), ("payee_name", pa.string())])
-_CODED = ("kind", "method", "outcome", "reason", "rule_version", "bank_code", "bank_name")
+PARTIES = pa.schema([(name, pa.string()) for name in ("agreement_no", "bank_code", "bank_name", "payee_name", "payee_kind")])
+_CODED = ("kind", "method", "outcome", "reason", "rule_version", "bank_code", "bank_name", "payee_kind")
 _LEFT_OUT = ("shadow_balance_fen", "shadow_interest_fen", "shadow_principal_fen", "bucket")
 #: Lines with their parties; columns with few values are dictionaries.
 DETAIL = pa.schema(
@@ -105,7 +105,7 @@ def parties(facts: Facts) -> pa.Table:
     agreements, contracts = facts["agreement"], facts["contract"]
     at = pc.index_in(agreements["contract_no"], contracts["contract_no"].combine_chunks()).combine_chunks()
     banks = [pc.fill_null(contracts[name].combine_chunks().take(at), "") for name in ("bank_code", "bank_name")]
-    return pa.table([agreements["agreement_no"], *banks, agreements["payee_name"]], schema=PARTIES)
+    return pa.table([agreements["agreement_no"], *banks, agreements["payee_name"], agreements["payee_kind"]], schema=PARTIES)
 
 
 def with_parties(lines: pa.Table, who: pa.Table) -> pa.Table:

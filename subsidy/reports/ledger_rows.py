@@ -429,7 +429,7 @@ _PAYMENTS = pa.schema(
     [
         *((n, pa.string()) for n in ("payment_no", "period")),
         ("ordinal", pa.int64()),
-        *((n, pa.string()) for n in ("payee_account", "payee_name")),
+        *((n, pa.string()) for n in ("payee_account", "payee_name", "payee_kind")),
         ("amount_fen", pa.int64()),
         *((n, pa.string()) for n in ("direction", "state")),
         ("event_on", pa.date32()),
@@ -438,7 +438,7 @@ _PAYMENTS = pa.schema(
     ]
 )
 #: As they are kept: text that many payments share as a dictionary.
-_SHARED = ("period", "direction", "state", "code", "text", "file_name")
+_SHARED = ("period", "payee_kind", "direction", "state", "code", "text", "file_name")
 _PAYMENTS_KEPT = pa.schema([f.with_type(pa.dictionary(pa.int32(), pa.string())) if f.name in _SHARED else f for f in _PAYMENTS])
 
 
@@ -459,8 +459,8 @@ def payments(conn: Connection, w: Window, on: date, full: bool) -> Sheet:
     )
     query = (
         sa.select(
-            p.c.payment_no, b.c.period, p.c.ordinal, p.c.payee_account, p.c.payee_name, p.c.amount_fen, b.c.direction, e.c.state,
-            e.c.event_on, sa.case((waiting, sent_on.scalar_subquery())),
+            p.c.payment_no, b.c.period, p.c.ordinal, p.c.payee_account, p.c.payee_name, p.c.payee_kind, p.c.amount_fen, b.c.direction,
+            e.c.state, e.c.event_on, sa.case((waiting, sent_on.scalar_subquery())),
             e.c.code, e.c.text, e.c.host_serial, sa.func.coalesce(p.c.replaces, ""), b.c.file_name,
         )
         .select_from(p)
@@ -498,8 +498,8 @@ def payments(conn: Connection, w: Window, on: date, full: bool) -> Sheet:
         t["payment_no"],
         t["period"],
         t["ordinal"],
-        t["payee_account"] if full else personal.mask_accounts(t["payee_account"]),
-        t["payee_name"] if full else personal.mask_names(t["payee_name"]),
+        t["payee_account"] if full else personal.of_persons(t["payee_account"], t["payee_kind"], personal.mask_accounts),
+        t["payee_name"] if full else personal.of_persons(t["payee_name"], t["payee_kind"], personal.mask_names),
         t["amount_fen"],
         _words(t["direction"], DIRECTIONS),
         _words(t["state"], STATES),

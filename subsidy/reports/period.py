@@ -168,7 +168,7 @@ def _lines(inputs: ReportInputs, d: pa.Table, title: str, notes: tuple[str, ...]
     columns = [
         d["agreement_no"],
         d["account_no"] if inputs.full else personal.mask_accounts(d["account_no"]),
-        d["payee_name"] if inputs.full else personal.mask_names(d["payee_name"]),
+        d["payee_name"] if inputs.full else personal.of_persons(d["payee_name"], d["payee_kind"], personal.mask_names),
         _names(d["bank_code"], BANKS),
         d["serial_no"],
         d["instalment"],

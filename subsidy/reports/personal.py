@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,6 +30,17 @@ def mask_accounts(numbers: pa.Array | pa.ChunkedArray) -> pa.Array:
         few = flat.filter(short)
         masked = pc.replace_with_mask(masked, short, pa.array([masking.mask_account(v) for v in few.to_pylist()], pa.string()))
     return masked
+
+
+#: Kind of payee (SKRLX) that is no person.
+BANK = "02"
+
+
+def of_persons(
+    column: pa.Array | pa.ChunkedArray, kinds: pa.ChunkedArray, mask: Callable[[pa.Array | pa.ChunkedArray], pa.Array]
+) -> pa.Array:
+    """`mask` of a column about payees, but where the payee (`kinds`) is a bank."""
+    return pc.if_else(pc.equal(_flat(kinds.cast(pa.string())), BANK), _flat(column), mask(column))
 
 
 def _flat(column: pa.Array | pa.ChunkedArray) -> pa.Array:

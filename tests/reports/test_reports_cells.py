@@ -50,6 +50,11 @@ def test_names_and_accounts_are_masked_as_everywhere(texts: list[str]) -> None:
     assert personal.mask_accounts(column).to_pylist() == [masking.mask_account(t) for t in texts]
 
 
+def test_only_persons_are_masked() -> None:
+    column, kinds = pa.array(["李某某", "中国银行", "无类型"]), pa.chunked_array([["01", "02", ""]]).dictionary_encode()
+    assert personal.of_persons(column, kinds, personal.mask_names).to_pylist() == ["李**", "中国银行", "无**"]
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.text(), min_size=1))
 def test_any_text_becomes_text_that_xml_can_hold(texts: list[str]) -> None:

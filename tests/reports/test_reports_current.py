@@ -101,6 +101,17 @@ def test_the_stored_workbook_says_what_became_of_the_payments(settings: Settings
     assert [p.name for p in (first, sent, answered, returned)] == versions(settings, period)
 
 
+def test_a_bank_that_is_paid_is_named(settings: Settings) -> None:
+    """Where the loan's bank is the payee, the workbook says which: only persons are masked."""
+    play(settings, "shaoxing", (1, 2))
+    p = tables.payment
+    with open_database(settings).read() as conn:
+        paid = set(conn.execute(sa.select(p.c.payee_account, p.c.payee_name).where(p.c.centre == "shaoxing")).tuples())
+    path = settings.home / reporting.write_report(settings, "shaoxing", PERIODS[0])
+    assert {(r["收款账号"], r["收款户名"]) for r in rows(path, "回盘与退汇")} == paid
+    assert {r["收款户名"] for r in rows(path, "贴息明细") if r["应付金额"]} <= {name for _, name in paid}
+
+
 def test_nothing_booked_writes_nothing(told: Settings) -> None:
     before, files = state(told), visible_files(told)
     assert api.refresh_reports(told, CENTRE) == {"periods": [], "workbooks": [], "cleared": []}
