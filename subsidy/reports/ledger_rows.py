@@ -19,6 +19,7 @@ from subsidy.entitlement.lines import LINE_KEY
 from subsidy.facts.schema import TABLES
 from subsidy.ledger import tables
 from subsidy.ledger.bulk import iter_arrow, read_arrow
+from subsidy.ledger.postings import OPENING
 from subsidy.money import format_yuan
 from subsidy.reports import gathered, personal
 from subsidy.reports.labels import DIRECTIONS, SEVERITIES, STATES, safe_of
@@ -438,15 +439,17 @@ _PAYMENTS = pa.schema(
     ]
 )
 #: As they are kept: text that many payments share as a dictionary.
-_SHARED = ("period", "payee_kind", "direction", "state", "code", "text", "file_name")
-_PAYMENTS_KEPT = pa.schema([f.with_type(pa.dictionary(pa.int32(), pa.string())) if f.name in _SHARED else f for f in _PAYMENTS])
+_SHARED = ("period", "payee_kind", "direction", "state", "code", "text", "file_name", "kind")
 
 
-def _narrow(part: pa.Table) -> pa.Table:
-    return pa.table(
-        [part[f.name].dictionary_encode() if pa.types.is_dictionary(f.type) else part[f.name] for f in _PAYMENTS_KEPT],
-        schema=_PAYMENTS_KEPT,
-    )
+def _narrow(conn: Connection, query: sa.Select[Any], schema: pa.Schema) -> pa.Table:
+    """The rows of a query as they are kept, whose columns are those of `schema`."""
+    kept = pa.schema([f.with_type(pa.dictionary(pa.int32(), pa.string())) if f.name in _SHARED else f for f in schema])
+    found = [kept.empty_table()]
+    for part in iter_arrow(conn, query, schema):
+        columns = [part[f.name].dictionary_encode() if pa.types.is_dictionary(f.type) else part[f.name] for f in kept]
+        found.append(pa.table(columns, schema=kept))
+    return pa.concat_tables(found).unify_dictionaries()
 
 
 def payments(conn: Connection, w: Window, on: date, full: bool) -> Sheet:
@@ -474,8 +477,7 @@ def payments(conn: Connection, w: Window, on: date, full: bool) -> Sheet:
         )
         .order_by(p.c.batch_no, p.c.ordinal)
     )  # fmt: skip
-    t = pa.concat_tables([_PAYMENTS_KEPT.empty_table(), *(_narrow(part) for part in iter_arrow(conn, query, _PAYMENTS))])
-    t = t.unify_dictionaries()
+    t = _narrow(conn, query, _PAYMENTS)
     age = pc.days_between(t["sent_on"], pa.scalar(on, pa.date32()))
     columns = (
         Column("付款编号", width=20),
@@ -515,12 +517,74 @@ def payments(conn: Connection, w: Window, on: date, full: bool) -> Sheet:
         f"本期付款，以及以前各期仍未决的付款；未决天数从发送日数到 {on}",
         "未决的付款既不算已付也不算失败，查询银行之前不会重发",
         "退汇与失败的款项以新编号转入下一次清算",
+        "每笔由哪些明细组成见“付款构成”",
         "金额单位：元",
     )
     own = ("期间", w.period)
     sums = [(f"本期{name}合计", (own, ("方向", name))) for name in (DIRECTIONS["out"], DIRECTIONS["in"])]
     data_table = pa.table(data, names=[c.label for c in columns])
     return Sheet("回盘与退汇", columns, data_table, notes, ("未决天数",), tuple(sums), "以前各期未决合计")
+
+
+_ITEMS = pa.schema(
+    [
+        *((n, pa.string()) for n in ("payment_no", "direction", *LINE_KEY)),
+        ("booked_on", pa.date32()),
+        ("kind", pa.string()),
+        ("amount_fen", pa.int64()),
+    ]
+)
+_ITEM_KINDS = {"normal": "正常", "top_up": "补差", "recovery": "追回"}
+
+
+def payment_items(conn: Connection, w: Window, full: bool) -> Sheet:
+    """付款构成: which lines the period's payments are made of, and what of them was netted or collected."""
+    p, b, i, t = tables.payment, tables.batch, tables.payment_item, tables.posting
+    booked_on = sa.select(sa.func.min(t.c.booked_on)).where(t.c.seq == 0, *(t.c[n] == i.c[n] for n in ("centre", *LINE_KEY)))
+    query = (
+        sa.select(p.c.payment_no, b.c.direction, *(i.c[n] for n in LINE_KEY), booked_on.scalar_subquery(), i.c.kind, i.c.amount_fen)
+        .select_from(b)
+        .join(p, sa.and_(p.c.centre == b.c.centre, p.c.batch_no == b.c.batch_no))
+        .join(i, sa.and_(i.c.centre == p.c.centre, i.c.payment_no == p.c.payment_no))
+        .where(b.c.centre == w.centre, b.c.period == w.period)
+        .order_by(p.c.batch_no, p.c.ordinal, *(i.c[n] for n in LINE_KEY))
+    )
+    d = _narrow(conn, query, _ITEMS)
+    amount, zero = d["amount_fen"], pa.scalar(0, pa.int64())
+    back = pc.equal(d["direction"].cast(pa.string()), "in")
+    taken = pc.negate(pc.min_element_wise(amount, zero))
+    columns = (
+        Column("付款编号", width=20),
+        Column("方向", width=6),
+        Column("协议编号", width=19),
+        Column("贷款账号", width=21),
+        Column("业务流水号", width=21),
+        Column("记账日期", "date", 11),
+        Column("类别", width=7),
+        Column("应付", "money", 16, True),
+        Column("抵扣", "money", 16, True),
+        Column("实付", "money", 16, True),
+        Column("收款", "money", 16, True),
+    )
+    data = [
+        d["payment_no"],
+        _words(d["direction"], DIRECTIONS),
+        d["agreement_no"],
+        d["account_no"] if full else personal.mask_accounts(d["account_no"]),
+        pc.if_else(pc.equal(d["serial_no"], OPENING), "期初应收", d["serial_no"]),
+        d["booked_on"],
+        _words(d["kind"], _ITEM_KINDS),
+        pc.max_element_wise(amount, zero),
+        pc.if_else(back, zero, taken),
+        pc.if_else(back, zero, amount),
+        pc.if_else(back, taken, zero),
+    ]
+    notes = (
+        "本期每笔付款由哪些明细组成：实付 = 应付 − 抵扣，同一付款编号相加即“回盘与退汇”的金额",
+        "抵扣：以前多付的，从本协议本期的应付中扣除；类别“追回”的行指明扣的是哪一笔",
+        "金额单位：元",
+    )
+    return Sheet("付款构成", columns, pa.table(data, names=[c.label for c in columns]), notes)
 
 
 def _words(column: pa.ChunkedArray, words: Mapping[str, str]) -> pa.ChunkedArray:

@@ -26,7 +26,7 @@ from subsidy.reports.labels import BANKS, METHODS, OUTCOMES, SETTLEMENT_STATES, 
 from subsidy.reports.ledger_rows import Composition, Window
 from subsidy.reports.sheet import Book, Column, Cover, Sheet, Term, Tie, of_rows, value_of
 
-DETAIL_TITLE, EARLIER_TITLE = "贴息明细", "以前期间首次应付"
+DETAIL_TITLE, EARLIER_TITLE, ITEMS_TITLE = "贴息明细", "以前期间首次应付", "付款构成"
 
 #: One step of a line's derivation: agreement, serial number, step, content; with the step that has it: exact amount in fen as a fraction,
 #: limit likewise, rounded fen, fen that earlier parts of the instalment have.
@@ -81,6 +81,7 @@ def book(conn: Connection, inputs: ReportInputs) -> Book:
         _moved(inputs),
         ledger_rows.quarantine(conn, window, inputs.business_date, inputs.file_names),
         payments,
+        ledger_rows.payment_items(conn, window, inputs.full),
     )
     sources = _sources(details, ledger_rows.carried_over(conn, window, composed))
     sheets = (*details, _three_way(inputs, tied, composed, sources), _differences(tied), _vouchers(inputs), _figures(inputs))
@@ -417,7 +418,7 @@ def _ties(conn: Connection, inputs: ReportInputs) -> tuple[Tie, ...]:
     now, before = ledger_rows.due_booked(conn, w, "now"), ledger_rows.due_booked(conn, w, "before")
     out = (period, ("方向", "付款"))
     sums = {state: Term(1, "回盘与退汇", "金额", (*out, ("状态", state))) for state in ledger_rows.SENT_STATES}
-    ledger_sent = ledger_rows.batch_total(conn, w, "out")
+    ledger_sent, collected = (ledger_rows.batch_total(conn, w, direction) for direction in ("out", "in"))
     debit, credit = ledger_rows.journal_sides(conn, w.centre, inputs.period)
     posted = "账簿记账：本期记账窗口内各行金额之和"
     ties = [
@@ -463,10 +464,13 @@ def _ties(conn: Connection, inputs: ReportInputs) -> tuple[Tie, ...]:
         ),
         Tie(
             "收款批次 = 收款明细",
-            ledger_rows.batch_total(conn, w, "in"),
+            collected,
             (Term(1, "回盘与退汇", "金额", (period, ("方向", "收款"))),),
             "付款批次表：收款方向金额之和",
         ),
+        Tie("抵扣追回 = 付款构成", s["netted_fen"], (Term(1, ITEMS_TITLE, "抵扣"),), "清算表：抵扣金额"),
+        Tie("发送 + 抵扣追回 = 付款构成", s["sent_fen"] + s["netted_fen"], (Term(1, ITEMS_TITLE, "应付"),), "清算表：发送加抵扣金额"),
+        Tie("收款批次 = 付款构成", collected, (Term(1, ITEMS_TITLE, "收款"),), "付款批次表：收款方向金额之和"),
         Tie("凭证借方 = 账簿借方", debit, (Term(1, "凭证", "借方发生额"),), "日记账：本月借方发生额"),
         Tie("凭证贷方 = 账簿贷方", credit, (Term(1, "凭证", "贷方发生额"),), "日记账：本月贷方发生额"),
         Tie("凭证借方 − 贷方 = 0", debit - credit, (Term(1, "凭证", "借方发生额"), Term(-1, "凭证", "贷方发生额")), "日记账：借方减贷方"),

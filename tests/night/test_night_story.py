@@ -63,7 +63,7 @@ def test_every_line_is_the_answer_and_everything_ties(settings: Settings, centre
         assert built["period"] == expected.period
         assert built["computed_fen"] == built["sent_fen"] + built["netted_fen"] + built["carried_fen"] + built["held_fen"]
     books = sorted(settings.reports(centre).glob("*.xlsx"))
-    assert len(books) >= 4 and {fingerprint.read(path).facts["勾稽结果"] for path in books} == {"17 项全部相符"}
+    assert len(books) >= 4 and {fingerprint.read(path).facts["勾稽结果"] for path in books} == {"20 项全部相符"}
     causes = _causes(settings, centre)
     assert {"correction", "convert", "clawback"} <= causes
     assert {"accrual", "top_up", "recovery"} <= _kinds(settings, centre)

@@ -29,7 +29,7 @@ from subsidy.settings import Settings
 
 SHEETS = [
     "封面", "汇总", "网点汇总", "贴息明细", "以前期间首次应付", "计算说明", "变动分析", "补差与追回", "暂停与恢复", "隔离与异常",
-    "回盘与退汇", "三方对账", "对账差异", "凭证", "年度口径", "勾稽表",
+    "回盘与退汇", "付款构成", "三方对账", "对账差异", "凭证", "年度口径", "勾稽表",
 ]  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def test_everything_ties_and_reads_without_recalculation(written: dict[str, Path
     opened = openpyxl.load_workbook(written[period], data_only=True)
     assert opened.sheetnames == SHEETS
     ties = list(opened["勾稽表"].iter_rows(min_row=4, values_only=True))
-    assert len(ties) == 17
+    assert len(ties) == 20
     assert [t[0] for t in ties if t[3] != 0 or t[4] != "相符"] == []
     assert all(t[1] == t[2] for t in ties)
 
@@ -224,7 +224,7 @@ def test_the_cover_adds_up_from_the_details_to_what_was_computed(written: dict[s
     front = openpyxl.load_workbook(path, data_only=True)["封面"].iter_rows(min_row=3, min_col=4, max_col=5, values_only=True)
     totals = {str(label): fen(value) for label, value in front if isinstance(value, int | float)}
     assert totals["本期应清算"] == computed == sum(totals[name] for name in taken)
-    assert fingerprint.read(path).facts["勾稽结果"] == "17 项全部相符"
+    assert fingerprint.read(path).facts["勾稽结果"] == "20 项全部相符"
 
 
 def test_a_tie_that_does_not_hold_forbids_the_signature(told: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,6 +264,28 @@ def test_payments_are_added_up_by_what_they_belong_to(written: dict[str, Path]) 
     earlier = sum(fen(r["金额"]) for r in shown if r["期间"] != PERIODS[1])
     assert sums == {"本期付款合计": sent, "本期收款合计": 0, "以前各期未决合计": earlier} and earlier > 0
     assert {r["响应码"] for r in rows(written[PERIODS[0]], "回盘与退汇") if r["状态"] == "退汇"} == {""}
+
+
+@pytest.mark.parametrize("period", PERIODS)
+def test_each_payment_is_traced_to_its_lines_and_each_netted_amount_too(told: Settings, written: dict[str, Path], period: str) -> None:
+    p, i, b = tables.payment, tables.payment_item, tables.batch
+    with open_database(told).read() as conn:
+        query = sa.select(i.c.payment_no, i.c.agreement_no, i.c.serial_no, i.c.amount_fen, b.c.direction)
+        query = query.join(p, sa.and_(p.c.centre == i.c.centre, p.c.payment_no == i.c.payment_no))
+        query = query.join(b, sa.and_(b.c.centre == p.c.centre, b.c.batch_no == p.c.batch_no))
+        items = conn.execute(query.where(b.c.centre == CENTRE, b.c.period == period)).all()
+        s = tables.settlement
+        built = conn.execute(sa.select(s).where(s.c.centre == CENTRE, s.c.period == period)).one()
+    shown = rows(written[period], "付款构成")
+    assert sorted((r["付款编号"], r["协议编号"], r["业务流水号"], fen(r["应付"]) - fen(r["抵扣"])) for r in shown) == sorted(
+        (item.payment_no, item.agreement_no, item.serial_no, item.amount_fen) for item in items
+    )
+    assert (sum(fen(r["实付"]) for r in shown), sum(fen(r["抵扣"]) for r in shown)) == (built.sent_fen, built.netted_fen)
+    paid = defaultdict[str, int](int)
+    for row in shown:
+        paid[row["付款编号"]] += fen(row["实付"])
+    assert paid == {r["付款编号"]: fen(r["金额"]) for r in rows(written[period], "回盘与退汇") if r["期间"] == period}
+    assert {r["类别"] for r in shown} == ({"正常"} if period == PERIODS[0] else {"正常", "补差", "追回"})
 
 
 def test_personal_data_is_masked_unless_allowed(told: Settings, written: dict[str, Path], tmp_path: Path) -> None:
