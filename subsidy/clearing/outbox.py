@@ -22,9 +22,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
+from subsidy.clearing.aside import free
 from subsidy.errors import SubsidyError, TerminalError, TransientError
 from subsidy.facts.store import Store
 
+#: Folder in an outbox, hidden from banks, for files of batches that the bank said it did not pay.
+WITHDRAWN = ".withdrawn"
 Outcome = Literal["written", "there", "taken"]
 
 
@@ -116,6 +119,21 @@ def show(path: Path) -> None:
     try:
         os.replace(beside(path), path)
         sync_folder(path.parent)
+    except OSError as error:
+        raise disk_error(path, error) from error
+
+
+def withdraw(path: Path) -> None:
+    """Put a file that the bank must not fetch any more out of its sight, if it still lies there; TransientError ``PUBLISH-DISK``."""
+    try:
+        if path.exists():
+            hidden = path.parent / WITHDRAWN
+            hidden.mkdir(exist_ok=True)
+            os.replace(path, free(hidden / path.name))
+            sync_folder(hidden)
+            sync_folder(path.parent)
+    except FileNotFoundError:
+        return  # the bank was faster
     except OSError as error:
         raise disk_error(path, error) from error
 

@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection
 from subsidy.clearing import aside, bank_text, movements, outcome, query, status
 from subsidy.clearing.bank_text import Incomplete, Refused
 from subsidy.clearing.batches import Batch, load_batches, load_payments, terms_of
-from subsidy.clearing.outbox import file_digest, sync_folder
+from subsidy.clearing.outbox import file_digest, sync_folder, withdraw
 from subsidy.clearing.outcome import VERDICTS, Applied
 from subsidy.clearing.profiles import Layout, Outbound, ResultLayout, fill, load, pattern
 from subsidy.errors import TransientError
@@ -35,6 +35,8 @@ from subsidy.settings import Settings
 
 #: Bank dates may run ahead of the business date by so many days (a night has the business date of the day before).
 AHEAD = timedelta(days=3)
+#: Kinds of the files that bring a batch to the bank, in the order in which they are withdrawn: without its message a bank reads none.
+_OF_BATCH = ("message", "payment", "recovery", "notice")
 
 
 @dataclass(slots=True)
@@ -194,6 +196,8 @@ def _book(conn: Connection, reader: _Reader, kind: str, name: str, data: bytes, 
         answered = status.book(
             conn, reader.run, reader.policy, reader.outbound, name, data, bank_file_no=number, latest=reader.business_date + AHEAD
         )
+        for batch_no in answered.unpaid:
+            _withdraw(conn, reader, batch_no)
         if answered.batch_no is None:
             return _Booked(answered.applied, None, answered.detail)
         detail = answered.detail | {"asked": query.asked(conn, reader.policy.centre, answered.batch_no)}
@@ -215,6 +219,16 @@ def _still_here(conn: Connection, reader: _Reader, batch_no: int) -> bool:
     b = tables.batch
     name = conn.execute(sa.select(b.c.file_name).where(b.c.centre == reader.policy.centre, b.c.batch_no == batch_no)).scalar_one()
     return (reader.outbox / str(name)).exists()
+
+
+def _withdraw(conn: Connection, reader: _Reader, batch_no: int) -> None:
+    """Take the files of a batch out of the outbox, the last one first: what failed is paid anew, so the bank must not fetch it any more.
+    Done before the answer is booked; a rerun after a crash in between finds nothing left to withdraw, and books."""
+    f = tables.published_file
+    query = sa.select(f.c.path).where(f.c.centre == reader.policy.centre, f.c.batch_no == batch_no, f.c.kind.in_(_OF_BATCH))
+    order = sa.case({kind: at for at, kind in enumerate(_OF_BATCH)}, value=f.c.kind)
+    for path in conn.execute(query.order_by(order)).scalars():
+        withdraw(reader.outbox / Path(path).name)
 
 
 def _book_result(conn: Connection, reader: _Reader, name: str, data: bytes, number: int) -> _Booked:

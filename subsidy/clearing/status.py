@@ -32,10 +32,11 @@ ANSWER_FIELDS = ("ordinal", "payment_no", "amount", "status", "code", "text", "h
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What an answer changed; `batch_no` when it speaks of one batch."""
+    """What an answer changed; `batch_no` when it speaks of one batch. `unpaid`: batches that it calls failed, wholly or in part."""
 
     applied: Applied
     batch_no: int | None = None
+    unpaid: tuple[int, ...] = ()
     detail: dict[str, Any] = field(default_factory=dict)
 
 
@@ -86,6 +87,7 @@ def _batch(conn: Connection, run: RunRef, policy: CentrePolicy, send_no: str, te
     if set(states.values()) & {"reserved", "released"}:
         raise Refused("RESULT-NOT-SENT", "该批次没有发出，或已作废")
     applied = Applied()
+    unpaid: tuple[int, ...] = ()
     if status == NEVER_CAME and set(states.values()) & {"confirmed", "returned", "failed"}:
         raise Refused("STATUS-CONTRADICTS", "银行称没有收到该批次，但已有该批次的结果")
     if status == "3":
@@ -105,7 +107,8 @@ def _batch(conn: Connection, run: RunRef, policy: CentrePolicy, send_no: str, te
         )
         chart = terms_of(policy, batch.settlement_on).accounts
         applied = outcome.apply(conn, run, chart, verdicts, bank_file_no=bank_file_no, batch_no=batch.batch_no)
-    return Answered(applied, batch.batch_no, {"batch_status": status})
+        unpaid = (batch.batch_no,)
+    return Answered(applied, batch.batch_no, unpaid, {"batch_status": status})
 
 
 def _find(conn: Connection, policy: CentrePolicy, send_no: str) -> Batch:
@@ -118,7 +121,7 @@ def _find(conn: Connection, policy: CentrePolicy, send_no: str) -> Batch:
     return next(batch for batch in load_batches(conn, policy.centre, row.period) if batch.batch_no == row.batch_no)
 
 
-_SENT = pa.schema([("payment_no", pa.string()), ("amount_fen", pa.int64()), ("settlement_on", pa.date32())])
+_SENT = pa.schema([("payment_no", pa.string()), ("batch_no", pa.int64()), ("amount_fen", pa.int64()), ("settlement_on", pa.date32())])
 
 
 def _payments(conn: Connection, run: RunRef, policy: CentrePolicy, body: bytes, encoding: str, bank_file_no: int, latest: date) -> Answered:
@@ -126,7 +129,7 @@ def _payments(conn: Connection, run: RunRef, policy: CentrePolicy, body: bytes, 
     numbers = table["payment_no"].combine_chunks()
     p, b, s = tables.payment, tables.batch, tables.settlement
     query = (
-        sa.select(p.c.payment_no, p.c.amount_fen, s.c.settlement_on)
+        sa.select(p.c.payment_no, p.c.batch_no, p.c.amount_fen, s.c.settlement_on)
         .join(b, sa.and_(b.c.centre == p.c.centre, b.c.batch_no == p.c.batch_no))
         .join(s, sa.and_(s.c.centre == b.c.centre, s.c.period == b.c.period))
         .where(p.c.centre == policy.centre, among(conn, p.c.payment_no, numbers))
@@ -171,4 +174,5 @@ def _payments(conn: Connection, run: RunRef, policy: CentrePolicy, body: bytes, 
     )
     chart = policy.settlement_on(run.business_date).accounts
     applied = outcome.apply(conn, run, chart, verdicts, bank_file_no=bank_file_no)
-    return Answered(applied, None, {"rows": table.num_rows, "changed": applied.total})
+    unpaid = pc.unique(sent["batch_no"].combine_chunks().take(at).filter(pc.equal(verdict, "failed")))
+    return Answered(applied, None, tuple(sorted(unpaid.to_pylist())), {"rows": table.num_rows, "changed": applied.total})

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from clearing_house import OCTOBER, OWN, SEPTEMBER, House
 
-from subsidy.clearing import aside, movements, results
+from subsidy.clearing import aside, movements, publish, results
 from subsidy.clearing.batches import load_payments
 from subsidy.clearing.results import read_result
 from subsidy.errors import TransientError
@@ -505,6 +505,54 @@ def test_whole_batch_failed(house: House) -> None:
     e = tables.payment_event
     with house.db.read() as conn:
         assert set(conn.execute(sa.select(e.c.text).where(e.c.state == "failed")).scalars()) == {"余额不足"}
+
+
+@pytest.mark.parametrize("answer", ["BDC107", "BDC110"])
+@pytest.mark.parametrize("killed", [False, True])
+def test_files_of_a_batch_that_failed_cannot_be_fetched_any_more(
+    house: House, monkeypatch: pytest.MonkeyPatch, answer: str, killed: bool
+) -> None:
+    """A bank copies without taking away, or has yet to come: the payments go out anew, so the files must not lie there."""
+    sent(house)
+    (batch,) = house.batches("2026-09")
+    (question,) = asked(house)
+    own = {p.name: p.read_bytes() for p in house.outbox.iterdir() if batch.send_no in p.name}
+    assert len(own) == 3
+    if answer == "BDC107":
+        house.accept(batch, "", "3", message="文件不存在")
+    else:
+        answer_query(house, question, {p["payment_no"]: "1" for p in house.payments()})
+    if killed:
+        with monkeypatch.context() as patched:
+            patched.setattr(results, "_register", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                house.read(READ)
+        assert house.states() == ["sent", "sent"]
+        assert not [p for p in house.outbox.iterdir() if p.name in own]
+    assert house.read(READ).applied.failed == 2
+    hidden = house.outbox / ".withdrawn"
+    assert {p.name: p.read_bytes() for p in hidden.iterdir()} == own
+    # Nothing puts them back, and what is paid anew leaves as always.
+    assert house.publish("2026-09").taken == []
+    house.night(OCTOBER.night, {"X0": {"S2": 1}})
+    house.send(OCTOBER)
+    (again,) = house.batches("2026-10")
+    seen = {p.name for p in house.outbox.iterdir() if p.is_file()}
+    assert not seen & own.keys() and again.file_name in seen
+    assert sorted(p.name for p in hidden.iterdir()) == sorted(own)
+    with house.db.read() as conn:
+        assert publish.unknown_files(conn, house.settings, house.centre) == []
+    assert verify.verify(house.db, house.centre) == []
+
+
+def test_files_stay_when_the_answer_is_refused_or_the_bank_has_read_them(house: House) -> None:
+    sent(house)
+    (batch,) = house.batches("2026-09")
+    house.answer(batch, {1: "failed"})
+    house.read(READ)
+    house.accept(batch, "", "3", number=2)
+    assert house.read(READ).blocked == 1
+    assert (house.outbox / batch.file_name).exists() and not (house.outbox / ".withdrawn").exists()
 
 
 def test_batch_failed_after_a_confirmation_contradicts(house: House) -> None:
