@@ -14,6 +14,8 @@ from subsidy.money.amounts import parse_fen_column, parse_yuan_column
 BLOCK_BYTES = 16 << 20
 MAX_BYTES = 1 << 30
 _SEPARATOR = "\x1f"
+#: No byte of a character in any of the encodings is one of these.
+_CONTROLS = bytes(set(range(32)) - {0x0A})
 
 
 class Incomplete(Exception):
@@ -48,8 +50,14 @@ def lines_of(data: bytes, end: str, encoding: str) -> bytes:
     return body
 
 
-def decode(data: bytes, encoding: str) -> str:
-    """The text of `data`. Refused when a byte is not `encoding`."""
+def decode(data: bytes, encoding: str, separator: str = "", first_line: int = 1) -> str:
+    """The text of `data`. Refused when a byte is not `encoding`, or is a control character that is neither a line feed nor in `separator`.
+    No database takes them all."""
+    controls = bytes(set(_CONTROLS) - set(separator.encode()))
+    if len(data.translate(None, controls)) < len(data):
+        at = next(i for i, byte in enumerate(data) if byte in controls)
+        line = first_line + data.count(b"\n", 0, at)
+        raise Refused("BANK-CONTROL", f"第 {line} 行有控制字符")
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -66,9 +74,7 @@ def columns_of(data: bytes, encoding: str, separator: str, terminated: bool, fie
     schema = pa.schema([(fields[i], pa.string()) for i in wanted])
     parts = [schema.empty_table()]
     for block, line in _blocks(data, first_line):
-        text = decode(block, encoding)
-        if separator != _SEPARATOR and _SEPARATOR in text:
-            raise Refused("BANK-CONTROL", f"第 {line} 行之后有控制字符")
+        text = decode(block, encoding, separator, line)
         try:
             table = pa_csv.read_csv(
                 pa.BufferReader(text.replace(separator, _SEPARATOR).encode()),

@@ -298,7 +298,7 @@ def read_result(
     """
     body = bank_text.lines_of(data, result.end, result.encoding)
     head, _, rest = body.partition(b"\n")
-    summary = _summary(bank_text.decode(head, result.encoding), result)
+    summary = _summary(bank_text.decode(head, result.encoding, result.separator), result)
     table = bank_text.columns_of(rest, result.encoding, result.separator, result.terminated, result.detail, 2)
     wrong: list[str] = []
 

@@ -128,7 +128,10 @@ MISMATCHES: dict[str, tuple[Callable[[Rows, dict[str, str]], Any], str, str]] = 
     "other unit": (total(unit_no="330300000000000"), "RESULT-MISMATCH", "交易机构号"),
     "other batch number": (total(bank_batch_no="B9"), "RESULT-MISMATCH", "批号与文件名不一致"),
     "separator inside a name": (change(0, "name", "测|试"), "BANK-FIELDS", "栏位数"),
-    "control character": (change(0, "text", "\x1f"), "BANK-CONTROL", "控制字符"),
+    "control character": (change(0, "text", "\x1f"), "BANK-CONTROL", "第 2 行有控制字符"),
+    "NUL in a row": (change(1, "text", "户名\x00不符"), "BANK-CONTROL", "第 3 行有控制字符"),
+    "NUL in the summary": (total(date="2026\x00921"), "BANK-CONTROL", "第 1 行有控制字符"),
+    "line end inside a field": (change(0, "text", "\r"), "BANK-CONTROL", "第 2 行有控制字符"),
 }  # fmt: skip
 
 
@@ -583,6 +586,22 @@ def test_wrong_status_answers(small_house: House, edit: Callable[[str], str], co
     path.write_text(edit(path.read_text()), encoding="ascii")
     assert small_house.read(READ).blocked == 1
     assert findings(small_house)[0][0] == code
+
+
+@pytest.mark.parametrize("where", ["message", "batch number", "movement"])
+def test_nul_blocks_its_file_and_no_other(house: House, where: str) -> None:
+    sent(house)
+    (batch,) = house.batches("2026-09")
+    house.answer(batch)
+    if where == "movement":
+        debit, _ = paid_and_returned(house)
+        house.statement([debit | {"host_serial": "D1", "summary": debit["summary"] + " \x00"}], READ)
+    else:
+        number, message = ("B\x001", "") if where == "batch number" else ("", "a\x00b")
+        house.accept(batch, number, "0", 2, message)
+    found = house.read(READ)
+    assert (found.blocked, found.applied.confirmed) == (1, 2)
+    assert [code for code, _ in findings(house)] == ["BANK-CONTROL"]
 
 
 def test_bank_batch_number_never_changes(new_house: NewHouse) -> None:
