@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import traceback
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,7 +24,7 @@ from subsidy.clearing import outbox
 from subsidy.clearing.batches import terms_of
 from subsidy.clearing.reconcile import three_way
 from subsidy.clearing.vouchers import month_of
-from subsidy.errors import TerminalError
+from subsidy.errors import SubsidyError, TerminalError, TransientError
 from subsidy.facts.store import Store
 from subsidy.ledger import restore, tables
 from subsidy.ledger.database import Database
@@ -31,6 +34,8 @@ from subsidy.settings import Settings
 
 #: Under this name files over all centres are registered and lie in the outbox.
 CLEARING = "clearing"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,8 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Clearing:
-    """A version of a month's clearing. `missing`: centres whose period is not complete; `idle`: centres without settlement in the month."""
+    """A version of a month's clearing. `missing`: centres whose period is not complete; `idle`: centres without settlement in the month;
+    `faults`: why what some of the missing hold could not be read."""
 
     period: str
     version: int
@@ -72,6 +78,7 @@ class Clearing:
     missing: tuple[str, ...]
     positions: tuple[Position, ...]
     file: str
+    faults: dict[str, str] = field(default_factory=dict)
 
     @property
     def net_fen(self) -> int:
@@ -87,30 +94,48 @@ def clear(
     *,
     broken: Sequence[str] = (),
     missing_ok: bool = True,
+    whole: bool = False,
     on: date | None = None,
 ) -> Clearing:
     """Clear the month `period` over `policies` and write its transfer instructions; a new version only when the content changed.
 
     `broken`: centre folders that could not be loaded, named among the missing. A centre is complete when its settlement is published or
-    empty, or when it settles nothing in the month. TerminalError ``CLEAR-MISSING`` when centres are missing and that is not allowed,
-    ``CLEAR-LOCKED`` while a centre is locked after a restore.
+    empty, or when it settles nothing in the month. One that the program fails at stops no other: it is missing, and `faults` says why.
+    TerminalError ``CLEAR-MISSING`` when centres are missing and that is not allowed, ``CLEAR-FAULT`` when the program fails at one and the
+    clearing must be `whole`, ``CLEAR-LOCKED`` while a centre is locked after a restore.
     """
     complete: list[str] = []
     idle: list[str] = []
     missing = list(broken)
     positions: list[Position] = []
+    faults: dict[str, str] = {}
     with db.read() as conn:
         refuse_locked(conn, [*(policy.centre for policy in policies), *broken], period)
         for policy in sorted(policies, key=lambda p: p.code):
-            state = _state(conn, policy, period)
+            try:
+                state = _state(conn, policy, period)
+                position = None if state in ("none", "missing") else _position(conn, policy, period, state, on)
+            except Exception as error:
+                if isinstance(error, (TransientError, sa.exc.DBAPIError, OSError, MemoryError)):
+                    raise  # of the machine, not of the centre
+                state, position, faults[policy.centre] = "fault", None, _cause(error)
+                _log.error("%s：%s 月的清算数据读不出：%s", policy.centre, period, faults[policy.centre])
             if state == "none":
                 idle.append(policy.centre)
             elif state in ("published", "empty"):
                 complete.append(policy.centre)
             else:
                 missing.append(policy.centre)
-            if state not in ("none", "missing"):
-                positions.append(_position(conn, policy, period, state, on))
+            if position is not None:
+                positions.append(position)
+    if faults and whole:
+        told = "；".join(f"{centre} 的清算数据读不出（{cause}）" for centre, cause in faults.items())
+        raise TerminalError(
+            "CLEAR-FAULT",
+            f"{period} 月清算没有出新版本：{told}。",
+            "已出的版本不变；各中心的报表和付款不受影响。",
+            "查明并改正所说的中心，之后“更新报表”自动补出；等不及时手工触发清算，该中心列为未完成。",
+        )
     if missing and not missing_ok:
         raise TerminalError(
             "CLEAR-MISSING",
@@ -118,13 +143,24 @@ def clear(
             "没有生成汇总清算；各中心的付款不受影响。",
             "等这些中心的批次发布或宣布为空，或等 25 日的“清算到期”流程自动清算。",
         )
-    detail = {"positions": [_data(p) for p in positions], "idle": idle, "complete": complete, "missing": sorted(missing)}
+    detail: dict[str, Any] = {"positions": [_data(p) for p in positions], "idle": idle, "complete": complete, "missing": sorted(missing)}
+    if faults:
+        detail["faults"] = faults
     content = json.dumps(detail, sort_keys=True, ensure_ascii=False)
     content_hash = hashlib.sha256(f"{period}|{content}".encode()).hexdigest()
     version, changed = _version(db, settings, period, content_hash, content, complete + idle, sorted(missing), positions, on)
     _publish(db, settings)
     path = path_of(period, version)
-    return Clearing(period, version, changed, content_hash, tuple(complete), tuple(idle), tuple(sorted(missing)), tuple(positions), path)
+    named = tuple(complete), tuple(idle), tuple(sorted(missing))
+    return Clearing(period, version, changed, content_hash, *named, tuple(positions), path, faults)
+
+
+def _cause(error: Exception) -> str:
+    """Why the program fails at a centre, without data: what is said to people, else the type of the exception and its place."""
+    if isinstance(error, SubsidyError):
+        return f"[{error.message.code}] {error.message.what}"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"程序出错 {type(error).__name__}，{Path(place.filename).name} 第 {place.lineno} 行 {place.name}"
 
 
 def locked(conn: Connection, centres: Iterable[str]) -> list[str]:

@@ -82,7 +82,8 @@ def _print(args: argparse.Namespace, data: Any, text: str) -> None:
 def _print_and_refresh(args: argparse.Namespace, settings: Settings, data: dict[str, Any], text: str) -> None:
     """Bring the workbooks up to what was done, as the DAGs do in a task of its own, and print both."""
     written = api.refresh_reports(settings, args.centre)
-    _print(args, data | {name: written[name] for name in ("workbooks", "cleared")}, f"{text}\n{previewing.refreshed(written)}")
+    more = {name: value for name, value in written.items() if name != "periods"}
+    _print(args, data | more, f"{text}\n{previewing.refreshed(written)}")
 
 
 def _context(settings: Settings, centre: str) -> Context:
@@ -234,5 +235,6 @@ def _clearing(args: argparse.Namespace) -> int:
         )
     if result["missing"]:
         lines.append(f"  尚未完成：{'、'.join(result['missing'])}")
+    lines += [f"  {centre} 的清算数据读不出：{cause}" for centre, cause in result["faults"].items()]
     _print(args, result, "\n".join(lines))
     return FOUND if result["missing"] else DONE

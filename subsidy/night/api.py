@@ -193,9 +193,10 @@ def read_results(settings: Settings, centre: str, business_date: date, actor: st
 def refresh_reports(settings: Settings, centre: str) -> dict[str, Any]:
     """Write the workbooks of the periods whose ledger moved on since, as new versions: after an answer, a publication, bank files.
     Months that were cleared over all centres before, and of which the centre's part moved on, are cleared again. Returns periods, paths,
-    and `cleared` (period and version of each new clearing); all empty when everything is current."""
+    and `cleared` (period and version of each new clearing); all empty when everything is current. `uncleared`, when it is there, says which
+    months could not be cleared again because of another centre."""
     written = reporting.refresh(settings, centre)
-    return {**written, "cleared": bank.clear_again(settings, centre)}
+    return {**written, **bank.clear_again(settings, centre)}
 
 
 @trouble.told

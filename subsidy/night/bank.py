@@ -43,14 +43,15 @@ def read_results(settings: Settings, centre: str, business_date: date, actor: st
     return counts if isinstance(counts, dict) else asdict(counts)
 
 
-def clear_month(settings: Settings, period: str) -> dict[str, Any]:
+def clear_month(settings: Settings, period: str, whole: bool = False) -> dict[str, Any]:
     """Clear `period` over all centre folders, one clearing at a time, lest an older look at the ledger makes the newer version. A folder
-    that cannot be loaded is named among the missing."""
+    that cannot be loaded, and a centre that the program fails at, are named among the missing. TerminalError ``CLEAR-FAULT`` instead of
+    leaving such a centre out when the clearing must be `whole`."""
     db = open_database(settings)
     policies, broken = _centres(settings)
     with ExitStack() as turn:
         token = _turn(turn, db, f"清算 {period}")
-        done = overall.clear(db, settings, policies, period, broken=broken)
+        done = overall.clear(db, settings, policies, period, broken=broken, whole=whole)
         workbook = reporting.write_clearing(db, settings, token, done, {policy.centre: policy.name for policy in policies})
     return {**asdict(done), "workbook": workbook}
 
@@ -77,11 +78,12 @@ def _turn(turn: ExitStack, db: Database, what: str) -> int:
             time.sleep(0.5)
 
 
-def clear_again(settings: Settings, centre: str) -> list[dict[str, Any]]:
+def clear_again(settings: Settings, centre: str) -> dict[str, Any]:
     """Clear each month again that was cleared before and for which something of `centre` was booked since: a result, a return, a late
     publication. The same content makes no new version; a kill on the way loses none. While a centre folder cannot be loaded, or a centre is
-    locked after a restore, nothing is cleared, lest a version drops a centre that an earlier one had; the next call after that does.
-    Returns {period, version} of each new version."""
+    locked after a restore, nothing is cleared, lest a version drops a centre that an earlier one had; the next call after that does. So is
+    a month put off in which the program fails at a centre. Returns `cleared`, {period, version} of each new version, and when there are
+    such months `uncleared`, what is said of them."""
     db = open_database(settings)
     with db.read() as conn:
         cleared = overall.cleared(conn)
@@ -89,8 +91,18 @@ def clear_again(settings: Settings, centre: str) -> list[dict[str, Any]]:
         behind = sorted(cleared & moved.booked(conn, centre, old, reached)) if cleared else []
         locked = overall.locked(conn, centre_names(settings.rules))
     if not cleared or reached == old or locked or _centres(settings)[1]:
-        return []
-    done = [clear_month(settings, period) for period in behind]
+        return {"cleared": []}
+    done, put_off = [], []
+    for period in behind:
+        try:
+            done.append(clear_month(settings, period, whole=True))
+        except TerminalError as error:
+            if error.message.code != "CLEAR-FAULT":
+                raise
+            put_off.append(str(error))
+    new = [{"period": month["period"], "version": month["version"]} for month in done if month["changed"]]
+    if put_off:
+        return {"cleared": new, "uncleared": put_off}
     with context.working(db, centre, "更新月度清算") as token, db.transaction(centre, token) as conn:
         moved.remember(conn, centre, reached, moved.CLEARED)
-    return [{"period": month["period"], "version": month["version"]} for month in done if month["changed"]]
+    return {"cleared": new}

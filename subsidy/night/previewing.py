@@ -104,14 +104,15 @@ def refreshed(result: dict[str, Any]) -> str:
     names = [str(path).rsplit("/", 1)[-1] for path in result["workbooks"]]
     months = [f"{cleared['period']} 第 {cleared['version']} 版" for cleared in result["cleared"]]
     said = f"报表已更新：{'、'.join(names)}。" if names else "账簿没有新的记录，报表都是最新的。"
-    return said + (f"月度清算已更新：{'、'.join(months)}。" if months else "")
+    return said + (f"月度清算已更新：{'、'.join(months)}。" if months else "") + "".join(f"\n{why}" for why in result.get("uncleared", []))
 
 
 def cleared(result: dict[str, Any]) -> str:
     """What a clearing over all centres did, and who is missing."""
     missing = "、".join(result["missing"])
     done = f"{result['period']} 月清算" + (f"第 {result['version']} 版" if "version" in result else "")
-    return f"{done}：" + (f"尚缺 {missing}；到齐后自动生成新版本。" if missing else "各中心全部完成。")
+    faults = "".join(f"\n{centre} 的清算数据读不出：{cause}" for centre, cause in result.get("faults", {}).items())
+    return f"{done}：" + (f"尚缺 {missing}；到齐后自动生成新版本。" if missing else "各中心全部完成。") + faults
 
 
 def _yuan(fen: int) -> str:

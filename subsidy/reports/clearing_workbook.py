@@ -38,6 +38,7 @@ def book(conn: Connection, clearing: Clearing, names: Mapping[str, str]) -> Book
     """The clearing workbook: positions as the clearing has them, differences payment by payment, and the ledger's own totals beside."""
     sheets = (_positions(conn, clearing, names), _funds(clearing, names), _differences(conn, clearing, names), _progress(clearing, names))
     warnings = [f"尚未完成的中心：{'、'.join(names.get(c, c) for c in clearing.missing)}；补齐后出具新版本。"] if clearing.missing else []
+    warnings += [f"{names.get(c, c)}的清算数据读不出：{cause}" for c, cause in clearing.faults.items()]
     flows = sheets[0]
     facts = (
         ("范围", "全部中心"),

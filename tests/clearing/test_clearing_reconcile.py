@@ -15,7 +15,7 @@ from clearing_house import OCTOBER, RULES, SEPTEMBER, STAMP, House, policy_of
 
 from subsidy.clearing import approval, figures, overall, vouchers
 from subsidy.clearing.reconcile import three_way
-from subsidy.errors import TerminalError
+from subsidy.errors import TerminalError, TransientError
 from subsidy.facts.schema import TABLES
 from subsidy.ledger import tables
 from subsidy.ledger.database import Database
@@ -293,6 +293,27 @@ def test_clearing_grows_by_versions(centres: dict[str, House]) -> None:
     with hangzhou.db.read() as conn:
         t = tables.clearing
         assert conn.execute(sa.select(sa.func.count()).select_from(t)).scalar_one() == last.version
+
+
+def test_a_centre_that_the_program_fails_at_stops_no_other(centres: dict[str, House], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("hangzhou", "wenzhou"):
+        centres[name].night(OCTOBER.night, {"X1": {"S1": 30000}})
+        centres[name].send(OCTOBER)
+    assert cleared(centres, "2026-10").complete == ("hangzhou", "wenzhou")
+    s, home = tables.settlement, centres["hangzhou"].settings.home
+    before = {path: path.read_bytes() for path in home.glob("outbox/clearing/BDC109_*")}
+    with centres["wenzhou"].db.raw() as conn:  # a day on which no terms of the centre apply
+        conn.execute(sa.update(s).where(s.c.centre == "wenzhou").values(settlement_on=date(2010, 1, 4)))
+    with pytest.raises(TerminalError, match=r"CLEAR-FAULT.*wenzhou"):
+        cleared(centres, "2026-10", whole=True)
+    assert {path: path.read_bytes() for path in home.glob("outbox/clearing/BDC109_*")} == before
+    found = cleared(centres, "2026-10")
+    assert (found.version, found.complete, found.missing) == (2, ("hangzhou",), ("wenzhou",))
+    assert [p.centre for p in found.positions] == ["hangzhou"] and list(found.faults) == ["wenzhou"]
+    with monkeypatch.context() as patched:  # want of the machine is no fault of a centre
+        patched.setattr(overall, "three_way", lambda *_: (_ for _ in ()).throw(TransientError("DB-AWAY", "", "", "")))
+        with pytest.raises(TransientError):
+            cleared(centres, "2026-10")
 
 
 def test_missing_may_be_refused(centres: dict[str, House]) -> None:

@@ -20,7 +20,7 @@ from subsidy.clearing import events
 from subsidy.errors import BusyError
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
-from subsidy.night import api, board, context, moved, recovering, reporting
+from subsidy.night import api, board, context, moved, previewing, recovering, reporting
 from subsidy.night import bank as night_bank
 from subsidy.reports import fingerprint
 from subsidy.settings import Settings
@@ -330,6 +330,33 @@ def test_a_broken_folder_drops_no_centre_from_a_cleared_month(settings: Settings
     assert api.refresh_reports(broken, CENTRE)["cleared"] == []
     assert api.refresh_reports(settings, CENTRE)["cleared"] == [{"period": PERIODS[0], "version": 2}]
     assert board.clearing(settings, PERIODS[0])["versions"][0]["missing"] == board.clearing(settings, PERIODS[0])["versions"][1]["missing"]
+
+
+def test_a_fault_of_another_centre_fails_no_refresh(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workbooks are written, what cannot be cleared is said; when it can be read again, what was put off is made up."""
+    play(settings, CENTRE, (1, 2))
+    assert api.clear_month(settings, PERIODS[0])["version"] == 1
+    answer(settings, DAYS[3])
+    api.read_results(settings, CENTRE, DAYS[3], "夜间")
+    state_of = night_bank.overall._state
+
+    def fails(conn: Any, policy: Any, period: str) -> str:
+        if policy.centre == "quzhou":
+            raise KeyError("2010-01-04")
+        return state_of(conn, policy, period)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(night_bank.overall, "_state", fails)
+        told = api.refresh_reports(settings, CENTRE)
+        assert told["periods"] == [PERIODS[0]] and told["cleared"] == []
+        (why,) = told["uncleared"]
+        assert "CLEAR-FAULT" in why and "quzhou 的清算数据读不出（程序出错 KeyError，" in why and why in previewing.refreshed(told)
+        asked = api.clear_month(settings, PERIODS[0])
+        assert asked["version"] == 2 and list(asked["faults"]) == ["quzhou"] and "quzhou" in asked["missing"]
+        assert "程序出错 KeyError" in previewing.cleared(asked)
+        assert board.clearing(settings, PERIODS[0])["versions"][0]["detail"]["faults"] == asked["faults"]
+    assert api.refresh_reports(settings, CENTRE)["cleared"] == [{"period": PERIODS[0], "version": 3}]
+    assert "uncleared" not in api.refresh_reports(settings, CENTRE)
 
 
 def test_two_clearings_of_a_month_wait_for_each_other(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
