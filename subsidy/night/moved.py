@@ -6,6 +6,7 @@ loses no workbook, an unchanged ledger costs a few numbers, and a payment that c
 
 What makes a period's workbook old:
 
+- its settlement was built, also one with nothing to pay;
 - an answer about its settlement;
 - an event of one of its payments. Later periods list what is still open of earlier ones, so they are old too unless the payment had been
   answered before (a return);
@@ -47,6 +48,7 @@ class Mark:
     approval: int = 1
     finding: int = 1
     block: int = 1
+    settlement: int = 1
     on: date = date.min
 
 
@@ -60,7 +62,9 @@ def now(conn: Connection, centre: str) -> Mark:
     }
     newest = conn.execute(sa.select(sa.func.max(b.c.block_no)).where(b.c.centre == centre)).scalar_one()
     on = conn.execute(sa.select(s.c.open_business_date).where(s.c.centre == centre)).scalar_one_or_none()
-    return Mark(**numbers, block=int(newest or 0) + 1, on=on or date.min)
+    t = tables.settlement
+    built = conn.execute(sa.select(sa.func.count()).select_from(t).where(t.c.centre == centre)).scalar_one()
+    return Mark(**numbers, block=int(newest or 0) + 1, settlement=int(built) + 1, on=on or date.min)
 
 
 def mark(conn: Connection, centre: str, name: str = STEP) -> Mark | None:
@@ -88,9 +92,9 @@ def remember(conn: Connection, centre: str, reached: Mark, name: str = STEP) -> 
 def booked(conn: Connection, centre: str, old: Mark, new: Mark) -> set[str]:
     """Periods for which something was booked between two marks. Reads only what is new."""
     s = tables.settlement
-    built = list(conn.execute(sa.select(s.c.period, s.c.run_no).where(s.c.centre == centre).order_by(s.c.run_no)).all())
+    built = list(conn.execute(sa.select(s.c.period, s.c.run_no).where(s.c.centre == centre).order_by(s.c.run_no, s.c.period)).all())
     periods = {str(row.period) for row in built}
-    found: set[str] = set()
+    found = {str(row.period) for row in built[old.settlement - 1 :]}
     if new.event > old.event:
         for period, later in _paid(conn, centre, old.event):
             found |= {p for p in periods if p == period or (later and p > period)}

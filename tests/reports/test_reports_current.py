@@ -20,7 +20,7 @@ from subsidy.clearing import events
 from subsidy.errors import BusyError
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
-from subsidy.night import api, board, context, moved, previewing, recovering, reporting
+from subsidy.night import api, board, context, moved, previewing, recovering, reporting, settling
 from subsidy.night import bank as night_bank
 from subsidy.reports import fingerprint
 from subsidy.settings import Settings
@@ -357,6 +357,22 @@ def test_a_fault_of_another_centre_fails_no_refresh(settings: Settings, monkeypa
         assert board.clearing(settings, PERIODS[0])["versions"][0]["detail"]["faults"] == asked["faults"]
     assert api.refresh_reports(settings, CENTRE)["cleared"] == [{"period": PERIODS[0], "version": 3}]
     assert "uncleared" not in api.refresh_reports(settings, CENTRE)
+
+
+def test_a_late_settlement_with_nothing_to_pay_makes_a_new_clearing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even when its night finds nothing and books nothing: the centre is no longer missing."""
+    period = PERIODS[0]
+    monkeypatch.setattr("subsidy.night.register.add_findings", lambda *_: None)
+    with monkeypatch.context() as patched:
+        patched.setattr(settling, "due_settlements", lambda _: [])
+        api.run_night(settings, CENTRE, date(2026, 10, 2), "夜间")
+        assert CENTRE in api.clear_month(settings, period)["missing"]
+        api.refresh_reports(settings, CENTRE)
+    built = api.run_night(settings, CENTRE, date(2026, 10, 3), "夜间")["settle"]["settlements"]
+    assert [(s["period"], s["state"]) for s in built] == [(period, "empty")]
+    assert {"period": period, "version": 2} in api.refresh_reports(settings, CENTRE)["cleared"]
+    assert CENTRE not in board.clearing(settings, period)["versions"][0]["missing"]
+    assert api.refresh_reports(settings, CENTRE)["cleared"] == []
 
 
 def test_two_clearings_of_a_month_wait_for_each_other(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
