@@ -323,10 +323,15 @@ def _put_aside(ctx: Context, arrival: Arrival) -> None:
         return (now.st_size, now.st_mtime_ns) == (arrival.size, arrival.mtime_ns)
 
     # The file goes first: without its companions it would look incomplete to a rerun, companions alone are swept up.
-    if not aside.take(arrival.path, folder / arrival.name, unchanged):
+    if not aside.take(arrival.path, _place(folder / arrival.name, arrival.path), unchanged):
         return  # meanwhile another file came under this name: it is read next time
     for path in arrival.companions.values():
-        path.replace(folder / path.name)
+        path.replace(_place(folder / path.name, path))
+
+
+def _place(target: Path, taken: Path) -> Path:
+    """Where a taken file goes: `target`, or with a number behind it when a file with other bytes came under this name before."""
+    return target if not target.exists() or file_digest(target) == file_digest(taken) else aside.free(target)
 
 
 def _sweep(ctx: Context) -> None:
@@ -340,7 +345,7 @@ def _sweep(ctx: Context) -> None:
             return conn.execute(query.where(t.c.name == aside.name_of(found))).first() is not None
 
     for found in aside.left(inbox):
-        aside.decide(found, inbox / TAKEN / str(ctx.run.business_date) / aside.name_of(found), registered)
+        aside.decide(found, _place(inbox / TAKEN / str(ctx.run.business_date) / aside.name_of(found), found), registered)
     with ctx.db.read() as conn:
         rows = conn.execute(sa.select(t.c.name, t.c.detail).where(t.c.centre == ctx.centre, t.c.run_no == ctx.run.run_no)).all()
     for name, detail in rows:
@@ -349,7 +354,7 @@ def _sweep(ctx: Context) -> None:
         for companion, _ in json.loads(detail)["companions"]:
             left = inbox / Path(companion).name
             if left.exists():
-                left.replace(inbox / TAKEN / str(ctx.run.business_date) / left.name)
+                left.replace(_place(inbox / TAKEN / str(ctx.run.business_date) / left.name, left))
 
 
 def _missing(ctx: Context, conn: Connection, profiles: Profiles) -> list[Finding]:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from fixtures import story
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
-from subsidy.night import api
+from subsidy.night import api, desk
 from subsidy.night.take_in import TAKEN
 from subsidy.settings import Settings
 
@@ -50,3 +50,23 @@ def test_replaced_while_it_is_put_away(settings: Settings, monkeypatch: pytest.M
     assert names and names <= replaced
     assert {name: data for name, data in contents(inbox).items() if name in names} == dict.fromkeys(names, b"another one")
     assert not [path for path in (inbox / TAKEN).rglob("*") if path.is_file() and path.read_bytes() == b"another one"]
+
+
+def test_two_files_of_one_name_in_one_night_are_both_kept(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first was booked and put away, the step was interrupted, and another came under its name before it was run again."""
+    inbox = settings.inbox(CENTRE)
+    inbox.mkdir(parents=True)
+    opened = api.open_night(settings, CENTRE, FIRST, "夜间")
+
+    def put(text: str) -> None:
+        (inbox / "notes.txt").write_text(text)
+        os.utime(inbox / "notes.txt", (1e9, 1e9))  # long ago, as a file that is whole
+
+    put("first")
+    with monkeypatch.context() as cut:
+        cut.setattr(desk, "release_asked", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            api.take_in(settings, CENTRE, opened["run_no"])
+    put("second")
+    assert api.take_in(settings, CENTRE, opened["run_no"])["files"] == 2
+    assert contents(inbox / TAKEN / str(FIRST)) == {"notes.txt": b"first", "notes.txt.2": b"second"}
