@@ -171,7 +171,7 @@ def results(card: CentreCard) -> DAG:
 def recompute(card: CentreCard) -> DAG:
     """``subsidy_<centre>_recompute``: another person approves, then the differences are posted."""
     params = {
-        "business_date": field("", "业务日期", "要重算哪一天，例如 2026-10-20。", type="string"),
+        "business_date": date_field("要重算哪一天，例如 2026-10-20。"),
         "reason": reason_field(),
         "asked_by": field("", "提出人", "由系统填写。", type="string"),
     }

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -99,8 +99,14 @@ def _looks_only(body: dict[str, Any]) -> bool:
 
 
 def _when(dag_id: str, key: Any, form: dict[str, Any]) -> str:
-    """Business date or period that a run of a DAG is for, read where its tasks read it (`request`)."""
-    return str(key or form.get("period" if kind_of(dag_id) in ("publish", "clearing") else "business_date") or "")
+    """Business date or period that a run of a DAG is for, read where its tasks read it (`request`): a date in the one way in which it is
+    compared, however it was written."""
+    of_month = kind_of(dag_id) in ("publish", "clearing")
+    when = str(key or form.get("period" if of_month else "business_date") or "")
+    try:
+        return when if of_month else str(date.fromisoformat(when))
+    except ValueError:
+        return when  # its tasks refuse it
 
 
 def kind_of(dag_id: str) -> str:

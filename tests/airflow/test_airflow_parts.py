@@ -306,6 +306,10 @@ def test_which_requests_are_acts_of_which_person_on_which_night() -> None:
     assert preview == ("trigger", publish, ("settlement:2026-10",))
     elsewhere = act(f"POST /api/v2/dags/{night}/dagRuns", conf={"period": "2000-01", "business_date": "2026-10-20"})
     assert elsewhere == ("trigger", night, ("night:2026-10-20",))
+    for written in ("2026-10-20", "20261020", "2026-W43-2"):  # one day, one subject: whoever acted in it does not approve it
+        for dag in (night, f"{night}_recompute"):
+            assert act(f"POST /api/v2/dags/{dag}/dagRuns", conf={"business_date": written})[2] == ("night:2026-10-20",)
+            assert act(f"POST /api/v2/dags/{dag}/dagRuns", partition_key=written)[2] == ("night:2026-10-20",)
     days = {"from_date": "2026-10-01T00:00:00Z", "to_date": "2026-10-02T00:00:00Z"}
     assert act("POST /api/v2/backfills", dag_id=night, **days) == ("backfill", night, ("night:2026-10-01", "night:2026-10-02"))
     assert objection("POST /api/v2/backfills", {**days, "max_active_runs": 1}) is None
