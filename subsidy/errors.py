@@ -6,6 +6,7 @@ tests and operators quote. Errors that concern data are values (`Finding`); erro
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal
@@ -44,6 +45,19 @@ class TransientError(SubsidyError):
 
 class TerminalError(SubsidyError):
     """Trying again changes nothing until a person acts. Airflow does not retry it."""
+
+
+def refuse_control(*typed: str) -> None:
+    """TerminalError ``ACT-TEXT`` when text that a person typed holds a control character (other than tab and line end) or half a
+    character: not every database can keep it, and nobody sees it."""
+    for character in "".join(typed):
+        if unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\r\n":
+            raise TerminalError(
+                "ACT-TEXT",
+                f"填写的文字中有看不见的控制字符（U+{ord(character):04X}）。",
+                "没有记录，也没有执行。",
+                "删去这个字符再提交；从别处粘贴来的，请改为手工输入。",
+            )
 
 
 class BusyError(TransientError):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from subsidy.errors import TerminalError
+from subsidy.errors import TerminalError, refuse_control
 from subsidy.ledger import tables
 from subsidy.ledger.bulk import among
 from subsidy.ledger.chain import GENESIS, hash_of
@@ -23,9 +23,10 @@ def record(conn: Connection, centre: str, person: str, act: str, subject: str, r
 
     `centre` is "" for what concerns all; `subject` names what was acted on, as ``kind:number`` (``run:17``, ``settlement:2026-10``,
     ``quarantine:5``, ``file:3``); `at` is ISO 8601 with offset. The numbers of this chain are handed out one transaction at a time, so keep
-    the transaction short. TerminalError ``AUDIT-NOBODY`` without a person."""
+    the transaction short. TerminalError ``AUDIT-NOBODY`` without a person, ``ACT-TEXT`` for text that cannot be kept."""
     if not person:
         raise TerminalError("AUDIT-NOBODY", "没有操作人。", "没有记录，也没有执行。", "以登录用户的身份操作。")
+    refuse_control(person, subject, reason)
     number = next_numbers(conn, "", "audit")
     previous = conn.execute(sa.select(tables.audit.c.hash).where(tables.audit.c.audit_no == number - 1)).scalar_one_or_none()
     row = {

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from subsidy.errors import TerminalError
+from subsidy.errors import TerminalError, refuse_control
 from subsidy.ledger import audit, chain, tables
 from subsidy.ledger.database import next_numbers
 from subsidy.ledger.journal import RunRef
@@ -35,6 +35,7 @@ def request(conn: Connection, centre: str, agreement_no: str, amount_fen: int, *
 
     TerminalError ``WRITE-OFF-REASON`` without a reason, ``WRITE-OFF-AGREEMENT`` when nothing was ever posted for the agreement,
     ``WRITE-OFF-MUCH`` when the amount is not open now. `at`: wall clock, ISO 8601."""
+    refuse_control(agreement_no, reason)
     if not reason.strip():
         raise TerminalError("WRITE-OFF-REASON", "核销没有写明原因。", "没有提交申请。", "填写原因后重新提交。")
     p = tables.posting
@@ -84,6 +85,7 @@ def answer(
 
     `content_hash` is what the person was shown. Refused and recorded, the request keeps waiting: by the person who asked, or of other
     content. TerminalError ``WRITE-OFF-UNKNOWN`` when no such request waits, ``WRITE-OFF-MUCH`` when the amount is no longer open."""
+    refuse_control(content_hash)
     found = [row for row in waiting(conn, run.centre) if row["request_no"] == request_no]
     if not found:
         raise TerminalError("WRITE-OFF-UNKNOWN", f"没有待答复的核销申请 {request_no}。", "没有核销。", "刷新页面，查看待答复的申请。")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any
 
-from subsidy.errors import TerminalError
+from subsidy.errors import TerminalError, refuse_control
 from subsidy.facts import memory
 from subsidy.ledger import audit
 from subsidy.ledger.database import open_database
@@ -46,6 +46,7 @@ def open_night(settings: Settings, centre: str, business_date: date, actor: str,
 
     TerminalError as `opening.open_run` raises, and ``NIGHT-UPGRADE`` when the program was upgraded to one that computes posted amounts
     differently."""
+    refuse_control(actor, reason)
     if mode == "night" and not opening.is_open(settings, centre, business_date):
         upgrade.refuse_unapproved(settings, centre)
     run = opening.open_run(settings, centre, business_date, actor, mode, reason)
@@ -157,6 +158,7 @@ def recompute(
 ) -> dict[str, Any]:
     """Post what a recompute changes, on the open business date. When money changes it needs a reason and an approval by another person
     (`approvals`: {person, answer, content_hash} as `preview` gave it). TerminalError ``RECOMPUTE-…`` otherwise."""
+    refuse_control(actor, reason)
     return recomputing.recompute(settings, centre, business_date, actor, reason, approvals)
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from subsidy.errors import Finding, TerminalError
+from subsidy.errors import Finding, TerminalError, refuse_control
 from subsidy.facts.schema import TABLES
 from subsidy.facts.store import Segment
 from subsidy.facts.view import sort_key
@@ -125,6 +125,7 @@ def ask(settings: Settings, centre: str, quarantine_no: int, person: str, reason
     """Record that `person` wants a row (or, by minus its number, a held file) released because it only looked wrong; the next night reads
     it again and books it if nothing else is wrong with it. TerminalError ``DESK-…`` when the row is unknown, released or asked for already,
     wrong beyond a person's word, or no reason is given."""
+    refuse_control(reason)
     if not reason.strip():
         raise TerminalError("DESK-REASON", "放行必须写明原因。", "该行仍在隔离区。", "写明为什么该行无误，再放行。")
     db = open_database(settings)

@@ -78,6 +78,7 @@ def test_a_held_file_waits_for_a_person_and_is_booked_by_their_word(home: Settin
     code, text = desk(capsys, "show", "F5")
     assert "整份文件" in text and "撤销 9 行" in text and "可以写明原因放行" in text
     assert desk(capsys, "release", "F5", "--reason", " ")[0] == 3
+    assert "ACT-TEXT" in desk(capsys, "release", "F5", "--reason", "无误\x00")[1]
     assert desk(capsys, "release", "F4", "--reason", "不是搁置的文件")[0] == 3
     assert desk(capsys, "release", "F5", "--reason", "中心书面确认九行作废")[0] == 0
     assert "DESK-DONE" in desk(capsys, "release", "F5", "--reason", "再来一次")[1]
