@@ -30,6 +30,7 @@ from subsidy.portal.steps import (
     RefreshReports,
     RequestRecompute,
     SettlementBlocked,
+    StartApproval,
     Step,
     retrying,
 )
@@ -67,8 +68,9 @@ NIGHT_DOC = """
 """
 PUBLISH_DOC = """
 一个清算批次经人批准后发布付款文件。批次金额、笔数、需要审批的原因在“浏览 → 待操作的任务实例”中显示。
-参与过本批次运行的人不能批准；金额超限时需两人批准；三天内无人答复按驳回处理，不付款。
-驳回或超时后，重新触发本流程并填写期间即可再次提请。
+参与过本批次运行的人不能批准；金额超限时需两人批准。同一时间只问一个批次，前一个结束后接着问下一个。
+三天内无人答复的不付款，款项留在本批次，下一夜自动再次提请，直到有人批准或驳回；发布失败的也由下一夜再次启动。
+驳回的款项转入下一次清算；在那之前重新触发本流程并填写期间，可再次提请。
 最后更新报表：本期工作簿出新版本，写明已发送或已驳回；账簿没有新记录就不写。
 """
 RESULTS_DOC = """
@@ -135,8 +137,9 @@ def night(card: CentreCard) -> DAG:
             task_id="period_complete", task_display_name="宣布本期完成", centre=centre, closed_by="close_night", asset=PERIOD_COMPLETE,
             **retrying(),
         )
-        ask = AskForApproval(
-            task_id="ask_approval", task_display_name="提请审批与发布", centre=centre, closed_by="close_night", **retrying()
+        ask = AskForApproval(task_id="ask_approval", task_display_name="提请审批与发布", centre=centre, **retrying())
+        StartApproval.partial(task_id="start_approval", task_display_name="启动审批与发布", centre=centre, **retrying()).expand(
+            question=ask.output
         )
         blocked = SettlementBlocked(
             task_id="settlement_blocked", task_display_name="清算批次受阻", centre=centre, opened_by="open_night", **retrying()
@@ -149,7 +152,8 @@ def night(card: CentreCard) -> DAG:
 
 
 def publish(card: CentreCard) -> DAG:
-    """``subsidy_<centre>_publish``: a person approves, then the payment files go out."""
+    """``subsidy_<centre>_publish``: a person approves, then the payment files go out. One run at a time (`common`): no question is open
+    twice, also when a person starts a run beside the one that a night started."""
     with DAG(**common(card, "publish", "审批与发布", PUBLISH_DOC), schedule=None, params={"period": PERIOD}) as dag:
         approve = ApproveSettlement(task_id="approve", task_display_name="审批清算批次", centre=card.centre)
         publish = Publish(task_id="publish", task_display_name="发布付款文件", centre=card.centre, asset=PERIOD_COMPLETE, **retrying())

@@ -163,10 +163,15 @@ def recompute(
 
 
 def pending_settlement(settings: Settings, centre: str, period: str | None = None) -> dict[str, Any] | None:
-    """The settlement that waits for people, None when none does.
+    """The oldest settlement that waits for people (or the one of `period`), None when none does.
 
     Keys: period, content_hash, amount_fen, count, reasons, state, approvals_needed, settlement_on."""
-    return settling.pending(settings, centre, period)
+    return next(iter(settling.pending(settings, centre, period)), None)
+
+
+def pending_settlements(settings: Settings, centre: str) -> list[dict[str, Any]]:
+    """Every settlement that waits for people, oldest first, as `pending_settlement` tells it."""
+    return settling.pending(settings, centre, None)
 
 
 def answer_settlement(settings: Settings, centre: str, period: str, person: str, answer: str, content_hash: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -143,32 +143,35 @@ def _known(ctx: Context) -> list[Any]:
         return manifest.segments(conn, ctx.centre, ctx.run.business_date, through_run=ctx.run.run_no)
 
 
-def pending(settings: Settings, centre: str, period: str | None) -> dict[str, Any] | None:
-    """The oldest settlement that waits for an answer or for the end of its publication (or the one of `period`, if it waits)."""
+def pending(settings: Settings, centre: str, period: str | None) -> list[dict[str, Any]]:
+    """The settlements that wait for an answer or for the end of their publication, oldest first (or the one of `period`, if it waits)."""
     db = open_database(settings)
-    t, b = tables.settlement, tables.batch
+    t = tables.settlement
     # A rejected settlement is asked about again only when a person names its period.
     states = ("waiting", "held", "approved", "publishing", *(() if period is None else ("rejected",)))
     query = sa.select(t).where(t.c.centre == centre, t.c.state.in_(states)).order_by(t.c.period)
     with db.read() as conn:
-        row = conn.execute(query if period is None else query.where(t.c.period == period)).mappings().first()
-        if row is None:
-            return None
-        sums = conn.execute(
-            sa.select(sa.func.coalesce(sa.func.sum(b.c.payment_count), 0), sa.func.coalesce(sa.func.sum(b.c.amount_fen), 0)).where(
-                b.c.centre == centre, b.c.period == row["period"], b.c.direction != "net"
-            )
-        ).one()
-        return {
-            "period": row["period"],
-            "content_hash": row["content_hash"],
-            "amount_fen": int(sums[1]),
-            "count": int(sums[0]),
-            "reasons": [building.REASONS.get(code, code) for code in json.loads(row["reasons"])],
-            "state": approval.standing(conn, row),
-            "approvals_needed": row["approvals_needed"],
-            "settlement_on": str(row["settlement_on"]),
-        }
+        rows = conn.execute(query if period is None else query.where(t.c.period == period)).mappings().all()
+        return [_question(conn, row) for row in rows]
+
+
+def _question(conn: Connection, row: Mapping[Any, Any]) -> dict[str, Any]:
+    b = tables.batch
+    sums = conn.execute(
+        sa.select(sa.func.coalesce(sa.func.sum(b.c.payment_count), 0), sa.func.coalesce(sa.func.sum(b.c.amount_fen), 0)).where(
+            b.c.centre == row["centre"], b.c.period == row["period"], b.c.direction != "net"
+        )
+    ).one()
+    return {
+        "period": row["period"],
+        "content_hash": row["content_hash"],
+        "amount_fen": int(sums[1]),
+        "count": int(sums[0]),
+        "reasons": [building.REASONS.get(code, code) for code in json.loads(row["reasons"])],
+        "state": approval.standing(conn, row),
+        "approvals_needed": row["approvals_needed"],
+        "settlement_on": str(row["settlement_on"]),
+    }
 
 
 def answer(settings: Settings, centre: str, period: str, person: str, said: str, content_hash: str) -> dict[str, Any]:

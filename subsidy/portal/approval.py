@@ -2,7 +2,8 @@
 
 Airflow asks (`ApprovalOperator`), shows the question to the people who may answer today, and stores the answer. Then the answer is
 checked again: right, own part in the batch, content. A refused answer is recorded, and the question is asked again, in a run of its own,
-because Airflow never changes the text of a question that it has asked. No answer in time means no.
+because Airflow never changes the text of a question that it has asked. No answer in time pays nothing: a settlement keeps its money and is
+asked about again by the next night, until somebody approves or rejects it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk.exceptions import AirflowSkipException
 
 from subsidy.errors import Message
 from subsidy.money import format_yuan
@@ -22,14 +24,21 @@ from subsidy.portal.links import NightLink, PeriodLink
 from subsidy.portal.notes import say, telling
 from subsidy.portal.request import actor_of, read_period, read_recompute
 from subsidy.portal.roles import load_roles
-from subsidy.portal.steps import retrying
+from subsidy.portal.steps import AGAIN, BY_NIGHT, retrying, run_that_asks
 from subsidy.settings import Settings, load_settings
 
 #: Task ids of what may follow an approval.
 PUBLISH, RECOMPUTE, ASK_AGAIN, REPORT = "publish", "recompute", "ask_again", "report"
-#: What is said when the time for an answer has run out.
+#: What is said when the time for an answer about a settlement has run out.
 NO_ANSWER = Message(
-    "ANSWER-NONE", "规定时间内没有人答复，按驳回处理。", "没有付款，没有记账，什么都没有改。", "查明后重新触发本流程，即可再次提请。"
+    "ANSWER-NONE",
+    "规定时间内没有人答复，本次提请结束。",
+    "没有付款，没有记账；款项留在本批次，不转入下一次清算，也不会付两次。",
+    "下一夜自动再次提请；要马上答复的，重新触发本流程并填写期间。不应支付的请驳回，款项才转入下一次清算。",
+)
+#: The same about a recompute.
+NO_RECOMPUTE = Message(
+    "ANSWER-RECOMPUTE", "规定时间内没有人答复，按驳回处理，没有重算。", "没有记账，什么都没有改。", "仍要重算的，在夜间流程中重新提出。"
 )
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>])")
 
@@ -106,6 +115,9 @@ class ApproveSettlement(_Approval):
         settings = load_settings()
         self.period = read_period(context)
         pending = api.pending_settlement(settings, self.centre, self.period)
+        if str(context["dag_run"].run_id).startswith(BY_NIGHT) and (pending is None or pending["state"] == "rejected"):
+            say(self, context, f"{self.period} 期批次已有答复，不再提请。")
+            self.go_on(context)
         if pending is None or pending["state"] in ("approved", "publishing", "published"):
             say(self, context, f"期间 {self.period} 没有待审批的批次，直接发布已批准的文件。")
             self.go_on(context, PUBLISH, REPORT)
@@ -192,7 +204,7 @@ class ApproveRecompute(_Approval):
         if not person or event.get("chosen_options") != [self.APPROVE]:
             if person:
                 api.record_act(settings, self.centre, person, "reject", f"night:{asked.business_date}", asked.reason)
-            say(self, context, f"{person} 驳回了重算；什么都没有改。" if person else str(NO_ANSWER))
+            say(self, context, f"{person} 驳回了重算；什么都没有改。" if person else str(NO_RECOMPUTE))
             self.go_on(context)
         if person == asked.actor or not load_roles(settings.rules).may(person, self.centre, "approve"):
             api.record_act(settings, self.centre, person, "refused", f"night:{asked.business_date}", asked.reason)
@@ -212,8 +224,10 @@ class AskAgain(TriggerDagRunOperator):  # type: ignore[misc]
 
     @telling
     def execute(self, context: Any) -> None:
-        first, _, number = str(context["dag_run"].run_id).partition("__again")
+        me = str(context["dag_run"].run_id)
         self.trigger_dag_id = self.dag_id
-        self.trigger_run_id = f"{first}__again{int(number or 0) + 1}"
+        self.trigger_run_id = run_that_asks(context["ti"], self.dag_id, me.partition(AGAIN)[0], besides=me)
+        if self.trigger_run_id is None:
+            raise AirflowSkipException("已经在另一次运行中再次提请。")
         self.conf = context["ti"].xcom_pull(task_ids=self.asked_by, key="again")
         super().execute(context)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
@@ -20,6 +21,10 @@ from subsidy.portal.request import read_period, read_recompute, read_request
 from subsidy.settings import load_settings
 
 RETRIES = 5
+#: Ids of runs of publication that a night started begin so.
+BY_NIGHT = "settlement__"
+#: Stands in the id of a run that puts a question again, between the id of the run that put it first and a running number.
+AGAIN = "__again"
 
 
 def retrying() -> dict[str, Any]:
@@ -79,8 +84,8 @@ class Step(BaseOperator):  # type: ignore[misc]
 
 
 class CloseNight(BaseBranchOperator):  # type: ignore[misc]
-    """Closes the night and says what follows: a period in which nothing is due is announced as complete, a settlement is put to people,
-    and a settlement that could not be built makes a task fail: the night is over, and nobody overlooks it."""
+    """Closes the night and says what follows: a period in which nothing is due is announced as complete, settlements that wait are put to
+    people, and a settlement that could not be built makes a task fail: the night is over, and nobody overlooks it."""
 
     operator_extra_links = (NightLink(), PeriodLink())
 
@@ -104,12 +109,13 @@ class CloseNight(BaseBranchOperator):  # type: ignore[misc]
         api.close_night(settings, self.centre, int(opened["run_no"]))
         settled = context["ti"].xcom_pull(task_ids=self.settled_by) or {}
         empty = [str(settlement["period"]) for settlement in settled.get("settlements", []) if settlement["state"] == "empty"]
-        waiting = api.pending_settlement(settings, self.centre)
+        waiting = "、".join(settlement["period"] for settlement in api.pending_settlements(settings, self.centre))
         context["ti"].xcom_push(key="periods", value=empty)
         blocked = settled.get("blocked")
-        follows = ("应生成的清算批次没有生成。" if blocked else "") + ("有清算批次等待审批。" if waiting else "没有等待审批的批次。")
+        follows = ("应生成的清算批次没有生成。" if blocked else "") + (
+            f"{waiting} 期清算批次等待审批或发布。" if waiting else "没有等待审批的批次。"
+        )
         say(self, context, f"业务日 {self.business_date} 已关闭。{follows}")
-        context["ti"].xcom_push(key="waiting", value=None if waiting is None else [waiting["period"], waiting["content_hash"][:12]])
         return ([self.announce] if empty else []) + ([self.ask] if waiting else []) + ([self.blocked] if blocked else [])
 
 
@@ -150,18 +156,58 @@ class AnnouncePeriod(BaseOperator):  # type: ignore[misc]
         return periods
 
 
-class AskForApproval(TriggerDagRunOperator):  # type: ignore[misc]
-    """Starts the DAG of approval and publication for the settlement that waits; never twice for the same content."""
+def run_that_asks(ti: Any, dag: str, first: str, besides: str = "") -> str | None:
+    """Id of the run of `dag` that puts again what the run `first` put first (`first` itself when there is none); None while another run
+    than `besides` still puts it."""
+    for start in count(0, 100):
+        ids = [f"{first}{AGAIN}{number}" if number else first for number in range(start, start + 100)]
+        ids = [run_id for run_id in ids if run_id != besides]
+        if ti.get_dr_count(dag_id=dag, run_ids=ids, states=["queued", "running"]):
+            return None
+        for run_id in ids:
+            if not ti.get_dr_count(dag_id=dag, run_ids=[run_id]):
+                return run_id
+    raise AssertionError("numbers do not end")
 
-    def __init__(self, *, centre: str, closed_by: str, **kwargs: Any) -> None:
+
+class AskForApproval(BaseOperator):  # type: ignore[misc]
+    """Every settlement that waits is put to people: result, the questions to start. One that a run still puts is left alone, one that was
+    left unanswered or whose run failed is put again."""
+
+    def __init__(self, *, centre: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.centre = centre
+
+    @telling
+    def execute(self, context: Any) -> list[dict[str, str]]:
+        from subsidy.night import api
+
+        questions: list[dict[str, str]] = []
+        stand: list[str] = []
+        for waiting in api.pending_settlements(load_settings(), self.centre):
+            period, content = str(waiting["period"]), str(waiting["content_hash"])[:12]
+            run_id = run_that_asks(context["ti"], dag_id(self.centre, "publish"), f"{BY_NIGHT}{period}__{content}")
+            if run_id is None:
+                stand.append(period)
+            else:
+                questions.append({"period": period, "run_id": run_id})
+        asked = [f"提请审批与发布：{'、'.join(q['period'] for q in questions)} 期。"] if questions else []
+        asked += [f"{'、'.join(stand)} 期已经提请，还没有结束，不重复提请。"] if stand else []
+        say(self, context, "".join(asked) or "没有等待审批或发布的批次。")
+        return questions
+
+
+class StartApproval(TriggerDagRunOperator):  # type: ignore[misc]
+    """Starts the DAG of approval and publication for one question; a second time it does nothing."""
+
+    def __init__(self, *, centre: str, question: Any, **kwargs: Any) -> None:
         super().__init__(trigger_dag_id=dag_id(centre, "publish"), logical_date=None, skip_when_already_exists=True, **kwargs)
-        self.closed_by = closed_by
+        self.question = question
 
     @telling
     def execute(self, context: Any) -> None:
-        period, content = context["ti"].xcom_pull(task_ids=self.closed_by, key="waiting")
-        self.trigger_run_id = f"settlement__{period}__{content}"
-        self.conf = {"period": period}
+        self.trigger_run_id = self.question["run_id"]
+        self.conf = {"period": self.question["period"]}
         super().execute(context)
 
 

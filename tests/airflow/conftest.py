@@ -67,9 +67,12 @@ class Server:
             self.clients[login] = self.airflow.client(login)
         return self.clients[login]
 
-    def plan(self, **wishes: Any) -> None:
+    def wishes(self) -> dict[str, Any]:
         path = self.airflow.home / "stub_plan.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | wishes if path.exists() else wishes), encoding="utf-8")
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+    def plan(self, **wishes: Any) -> None:
+        (self.airflow.home / "stub_plan.json").write_text(json.dumps(self.wishes() | wishes), encoding="utf-8")
 
     def state(self, centre: str) -> dict[str, Any]:
         path = self.airflow.home / f"stub_{centre or 'all'}.json"

@@ -18,7 +18,7 @@ def state(settings: Settings, centre: str) -> Iterator[dict[str, Any]]:
     path = settings.home / f"stub_{centre or 'all'}.json"
     with open(path.with_suffix(".lock"), "a", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        empty: dict[str, Any] = {"runs": [], "acts": [], "steps": [], "answers": [], "settlement": None}
+        empty: dict[str, Any] = {"runs": [], "acts": [], "steps": [], "answers": [], "settlement": None, "later": []}
         value = json.loads(path.read_text(encoding="utf-8")) if path.exists() else empty
         try:
             yield value
@@ -50,8 +50,12 @@ def _step(name: str) -> Any:
             value["steps"].append([run_no, name])
             tries = sum(1 for step in value["steps"] if step == [run_no, name])
             day = value["runs"][run_no - 1]
-            if name == "settle" and day in plan(settings).get("settle", {}) and value["settlement"] is None:
-                value["settlement"] = {"period": day[:7], "state": "held", "approved": [], "needed": plan(settings)["settle"][day]}
+            if name == "settle" and day in plan(settings).get("settle", {}) and _found(value, day[:7]) is None:
+                built = {"period": day[:7], "state": "held", "approved": [], "needed": plan(settings)["settle"][day]}
+                if value["settlement"] is None:
+                    value["settlement"] = built
+                else:
+                    value["later"].append(built)
             if name == "settle" and f"{centre} {day}" in plan(settings).get("empty", {}):
                 return {"settlements": [{"period": plan(settings)["empty"][f"{centre} {day}"], "state": "empty"}]}
         if plan(settings).get("transient") == [centre, day, name] and tries == 1:
@@ -72,20 +76,29 @@ def refuse_blocked(settings: Settings, centre: str, run_no: int) -> None:
     raise AssertionError("no stub night is blocked")
 
 
-def pending_settlement(settings: Settings, centre: str, period: str | None = None) -> dict[str, Any] | None:
+def _found(value: dict[str, Any], period: str) -> Any:
+    return next((found for found in [value["settlement"], *value["later"]] if found and found["period"] == period), None)
+
+
+def pending_settlements(settings: Settings, centre: str) -> list[dict[str, Any]]:
     with state(settings, centre) as value:
-        found = value["settlement"]
-        if found is None or found["state"] in ("published", "rejected") or (period is not None and found["period"] != period):
-            return None
-        return {
-            "period": found["period"], "content_hash": "f" * 64, "amount_fen": 123456, "count": 3, "reasons": ["首个批次 <b>{{ 7*7 }}</b>"],
-            "state": found["state"], "approvals_needed": found["needed"],
-        }
+        return [
+            {
+                "period": found["period"], "content_hash": "f" * 64, "amount_fen": 123456, "count": 3,
+                "reasons": ["首个批次 <b>{{ 7*7 }}</b>"], "state": found["state"], "approvals_needed": found["needed"],
+            }
+            for found in [value["settlement"], *value["later"]]
+            if found and found["state"] not in ("published", "rejected")
+        ]
+
+
+def pending_settlement(settings: Settings, centre: str, period: str | None = None) -> dict[str, Any] | None:
+    return next((found for found in pending_settlements(settings, centre) if period in (None, found["period"])), None)
 
 
 def answer_settlement(settings: Settings, centre: str, period: str, person: str, answer: str, content_hash: str) -> dict[str, Any]:
     with state(settings, centre) as value:
-        found = value["settlement"]
+        found = _found(value, period)
         acted = {act[0] for act in value["acts"]}
         if person in acted or person in found["approved"]:
             value["answers"].append([person, "refused"])
@@ -102,9 +115,10 @@ def answer_settlement(settings: Settings, centre: str, period: str, person: str,
 
 def publish(settings: Settings, centre: str, period: str) -> dict[str, Any]:
     with state(settings, centre) as value:
-        if value["settlement"] is None or value["settlement"]["state"] not in ("approved", "published"):
+        found = _found(value, period)
+        if found is None or found["state"] not in ("approved", "published"):
             raise TerminalError("NOT-APPROVED", "没有批准。", "没有发布。", "先审批。")
-        value["settlement"]["state"] = "published"
+        found["state"] = "published"
     return {"period": period, "files": 1}
 
 

@@ -352,6 +352,81 @@ def test_who_asked_for_a_settlement_cannot_approve_it(monkeypatch: pytest.Monkey
     assert acts == [("zhao", "trigger", "settlement:2026-10")]
 
 
+class Runs:
+    """Runs of a DAG by id and state, as a running task may count them."""
+
+    def __init__(self, **states: str) -> None:
+        self.states, self.notes = states, {}
+
+    def get_dr_count(self, dag_id: str, run_ids: list[str], states: list[str] | None = None) -> int:
+        return sum(1 for run_id in run_ids if run_id in self.states and (states is None or self.states[run_id] in states))
+
+    def xcom_push(self, key: str, value: str) -> None:
+        self.notes[key] = value
+
+
+def test_every_settlement_that_waits_is_asked_about_and_one_left_unanswered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from subsidy.night import api
+    from subsidy.portal import steps
+
+    pending = [{"period": period, "content_hash": period[-2:] * 32} for period in ("2026-09", "2026-10", "2026-11")]
+    monkeypatch.setattr(api, "pending_settlements", lambda *_: pending)
+    monkeypatch.setattr(steps, "load_settings", lambda: None)
+    runs = Runs()
+
+    def night() -> list[str]:
+        asked = steps.AskForApproval(task_id="ask", centre="hangzhou").execute({"ti": runs})
+        ids = [question["run_id"] for question in asked]
+        assert not set(ids) & set(runs.states)
+        runs.states |= dict.fromkeys(ids, "queued")
+        return ids
+
+    september, october, november = (f"settlement__2026-{month}__{month * 6}" for month in ("09", "10", "11"))
+    assert night() == [september, october, november]
+    assert night() == [] and runs.notes["note"] == "2026-09、2026-10、2026-11 期已经提请，还没有结束，不重复提请。"
+    runs.states |= {september: "success", october: "running", november: "failed"}  # unanswered, open, its publication failed
+    assert night() == [f"{september}__again1", f"{november}__again1"]
+    runs.states |= {f"{september}__again1": "success", f"{september}__again2": "running", f"{november}__again1": "success"}
+    assert night() == [f"{november}__again2"]
+    del runs.states[november]  # Airflow's own records of old runs may be cleaned away
+    runs.states[f"{november}__again2"] = "running"
+    assert night() == []
+
+
+def test_an_old_run_that_asks_again_does_not_take_the_number_of_a_later_one() -> None:
+    from subsidy.portal.steps import run_that_asks
+
+    runs = Runs(q="running", q__again1="success")
+    assert run_that_asks(runs, "d", "q", besides="q") == "q__again2" and run_that_asks(runs, "d", "q") is None
+    runs.states["q__again2"] = "queued"
+    assert run_that_asks(runs, "d", "q", besides="q") is None
+
+
+def test_a_night_does_not_ask_about_what_was_rejected_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    from subsidy.night import api
+    from subsidy.portal import approval
+
+    class Over(Exception):
+        pass
+
+    def ends(*_: Any) -> None:
+        raise Over
+
+    def asks(run_id: str, state: str | None) -> Any:
+        monkeypatch.setattr(api, "pending_settlement", lambda *_: state and {"state": state})
+        task = approval.ApproveSettlement(task_id="approve", centre="hangzhou")
+        run = SimpleNamespace(partition_key="2026-10", run_id=run_id, conf={})
+        with pytest.raises((Over, KeyError)) as raised:  # KeyError: it begins to write the question
+            task.execute.__wrapped__(task, {"dag_run": run, "params": {}, "ti": None})
+        return raised.type is KeyError
+
+    monkeypatch.setattr(approval, "load_settings", lambda: SimpleNamespace(rules=ROOT / "rules"))
+    monkeypatch.setattr(approval._Approval, "go_on", ends)
+    monkeypatch.setattr(approval, "say", lambda *_: None)
+    assert asks("settlement__2026-10__abc", "held") and asks("manual__1", "rejected")
+    assert not asks("settlement__2026-10__abc", "rejected") and not asks("settlement__2026-10__abc__again1", None)
+
+
 BAG = """
 import json, sys
 from airflow.dag_processing.dagbag import DagBag

@@ -67,7 +67,7 @@ def test_a_night_takes_its_steps_in_order_and_says_so_in_chinese(server: Any, ru
     tasks = tasks_of(server, runs["night"])
     assert tasks["take_in"]["task_display_name"] == "接收文件"
     skipped = {name for name, task in tasks.items() if task["state"] == "skipped"}
-    assert skipped == {"ask_approval", "period_complete", "settlement_blocked", "preview", "request_recompute"}
+    assert skipped == {"ask_approval", "start_approval", "period_complete", "settlement_blocked", "preview", "request_recompute"}
     links = server.client(who).get(f"/api/v2/dags/{dag}/dagRuns/{run_id}/taskInstances/take_in/links")["extra_links"]
     assert links["隔离行"] == "/subsidy/centres/hangzhou/quarantine?night=2026-01-05"
 
@@ -142,8 +142,8 @@ def note_of(server: Any, run: tuple[str, str, str, str], task: str) -> str:
     return str(tasks_of(server, run)[task]["note"] or "")
 
 
-def test_no_answer_in_time_means_no(server: Any, runs: Any) -> None:
-    """On a server that asks one centre's people for five seconds only: nobody answers, nothing is sent, and it can be asked again."""
+def test_no_answer_in_time_sends_nothing_and_the_next_night_asks_again_about_every_period(server: Any, runs: Any) -> None:
+    """On a server that asks one centre's people for five seconds only: nobody answers, nothing is sent, and the next night asks again."""
     assert runs["nobody answers"][3] == "success"
     dag = "subsidy_shaoxing_publish"
     asked = wait(lambda: server.client("caiwu").get(f"/api/v2/dags/{dag}/dagRuns")["dag_runs"], 60)
@@ -153,7 +153,20 @@ def test_no_answer_in_time_means_no(server: Any, runs: Any) -> None:
     assert [tasks[name]["state"] for name in ("publish", "ask_again", "report")] == ["skipped", "skipped", "success"]
     assert server.state("shaoxing")["answers"] == [] and server.state("shaoxing")["settlement"]["state"] == "held"
     note = str(tasks["approve"]["note"])
-    assert "[ANSWER-NONE]" in note and "没有付款" in note and "重新触发" in note
+    assert "[ANSWER-NONE]" in note and "没有付款" in note and "下一夜自动再次提请" in note
+    server.plan(settle={**server.wishes()["settle"], "2026-03-12": 1})
+    night = run(server, "op_hang", "subsidy_shaoxing", "2026-03-12")
+    assert night[1] == "success"
+    assert "2026-02、2026-03 期" in server.client("op_hang").tasks("subsidy_shaoxing", night[0])["ask_approval"]["note"]
+    asked = server.client("caiwu").get(f"/api/v2/dags/{dag}/dagRuns")["dag_runs"]
+    ids = {found["dag_run_id"] for found in asked}
+    assert ids == {run_id, f"{run_id}__again1", run_id.replace("2026-02", "2026-03")}
+    again = server.client("op_hang").tasks("subsidy_shaoxing", run(server, "op_hang", "subsidy_shaoxing", "2026-03-13")[0])
+    assert {found["dag_run_id"] for found in server.client("caiwu").get(f"/api/v2/dags/{dag}/dagRuns")["dag_runs"]} >= ids
+    assert again["ask_approval"]["state"] == "success"
+    for each in ids:
+        assert server.finish("caiwu", dag, each) == "success"
+    assert server.state("shaoxing")["answers"] == [] and server.state("shaoxing")["settlement"]["state"] == "held"
 
 
 def test_what_a_task_has_to_say_is_its_note(server: Any, runs: Any) -> None:

@@ -15,6 +15,7 @@ from clearing_house import APPROVAL, OCTOBER, SEPTEMBER, STAMP, House
 from subsidy.clearing import approval, events, outbox
 from subsidy.errors import TerminalError, TransientError
 from subsidy.ledger import audit, tables, verify
+from subsidy.night import api
 
 NewHouse = Callable[..., House]
 NIGHT = date(2026, 9, 20)
@@ -219,3 +220,21 @@ def test_payments_that_were_given_back_never_leave(waiting: House) -> None:
     with pytest.raises(TerminalError, match="PUBLISH-RELEASED"):
         waiting.publish("2026-09")
     assert not list(waiting.outbox.glob("*"))
+
+
+def test_every_settlement_that_waits_is_told_of_until_it_is_published_or_rejected(new_house: NewHouse) -> None:
+    house = new_house(approval=replace(APPROVAL, auto_below_fen=None))
+    house.night(NIGHT, {"X1": {"S1": 300}})
+    house.settle(SEPTEMBER)
+    house.night(OCTOBER.night, {"X1": {"S2": 70}})
+    house.settle(OCTOBER)
+
+    def told() -> list[tuple[str, str, int]]:
+        return [(w["period"], w["state"], w["amount_fen"]) for w in api.pending_settlements(house.settings, house.centre)]
+
+    # The money of an unanswered settlement stays in it: the later one pays only what is new.
+    assert [(period, fen) for period, _, fen in told()] == [("2026-09", 300), ("2026-10", 70)]
+    house.approve("2026-09")
+    assert [(period, state) for period, state, _ in told()] == [("2026-09", "approved"), ("2026-10", told()[1][1])]
+    house.publish("2026-09")
+    assert [period for period, _, _ in told()] == ["2026-10"]
