@@ -8,13 +8,17 @@ import stat
 import subprocess
 import sys
 import threading
-from datetime import date
+from datetime import date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from conftest import copy_rules
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fixtures.airflow_home import ROOT, AirflowHome, demo_passwords, keys, write_secret
 from subsidy.errors import TerminalError
@@ -256,6 +260,46 @@ def test_the_timetable_dates_every_run_of_a_day_alike() -> None:
     for wrong in ("2026-13-01", "20261019", "2026-1-1", "morgen"):
         with pytest.raises(InvalidPartitionKeyError):
             timetable.resolve_partition_date(wrong)
+
+
+@given(
+    st.sampled_from([("30 1 * * *", 1), ("30 23 * * *", 0), ("0 0 * * *", 3)]),
+    st.booleans(),
+    st.datetimes(datetime(2024, 2, 1), datetime(2028, 12, 31)),
+    st.lists(st.one_of(st.integers(1, 86_399), st.integers(1, 40 * 86_400)), min_size=1, max_size=40),
+)
+def test_whenever_the_scheduler_asks_every_business_date_comes_once_and_in_order(
+    kind: tuple[str, int], catchup: bool, began: datetime, waits: list[int]
+) -> None:
+    """The scheduler asks at once for the run after the one it made, and makes that one when it looks again after its time. Without
+    ``catchup`` a day on which it never looked may be left out, after which the newest one comes; with it none is."""
+    import pendulum
+    from airflow.timetables.base import TimeRestriction
+
+    from subsidy.portal.timetable import BusinessDateTimetable
+
+    timetable = BusinessDateTimetable(kind[0], days_before=kind[1])
+    restriction = TimeRestriction(earliest=None, latest=None, catchup=catchup)
+    now = pendulum.instance(began, tz="Asia/Shanghai")
+    made: list[Any] = []
+    with patch("airflow.timetables.trigger.utcnow", lambda: now.in_timezone("UTC")):
+        following = timetable.next_dagrun_info_v2(last_dagrun_info=None, restriction=restriction)
+        assert following is not None
+        for wait in waits:
+            now = now.add(seconds=wait)
+            while following.run_after <= now:
+                made.append(following)
+                following = timetable.next_dagrun_info_v2(last_dagrun_info=following, restriction=restriction)
+                assert following is not None
+            assert following.run_after > now
+    days = [date.fromisoformat(run.partition_key) for run in made]
+    for run, day in zip(made, days, strict=True):
+        started = run.run_after.in_timezone("Asia/Shanghai")
+        assert started.date() - day == timedelta(days=kind[1]) and run.partition_date == timetable.resolve_partition_date(str(day))
+    steps = [(after - before).days for before, after in pairwise(days)]
+    assert all(step == 1 for step in steps) if catchup or max(waits) < 86_400 else all(step >= 1 for step in steps)
+    if days:  # the newest one whose time has come is there
+        assert (now.date() - days[-1]).days - kind[1] in (0, 1)
 
 
 def test_completion_events_roll_up_to_their_month(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
