@@ -14,7 +14,7 @@ def period(text: str) -> str:
     try:
         return read_period(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"不是期间：{text!r}，应如 2026-10（2000-01 至 2099-12，半角数字）；没有读写任何数据") from None
+        raise argparse.ArgumentTypeError(f"不是期间：{text!r}，应如 2026-10（2000-01 至 2099-12，半角数字）") from None
 
 
 def day(text: str) -> date:
@@ -22,11 +22,11 @@ def day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"不是日期：{text!r}，应如 2026-10-20；没有读写任何数据") from None
+        raise argparse.ArgumentTypeError(f"不是日期：{text!r}，应如 2026-10-20") from None
 
 
 def number(text: str) -> int:
     """A number that the system gave: of a batch, a run."""
     if not re.fullmatch("[0-9]{1,15}", text):
-        raise argparse.ArgumentTypeError(f"不是编号：{text!r}，应为至多 15 位的半角数字；没有读写任何数据")
+        raise argparse.ArgumentTypeError(f"不是编号：{text!r}，应为至多 15 位的半角数字")
     return int(text)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import subsidy.cli
 from subsidy import __version__
+from subsidy.cli.parsing import Parser
 from subsidy.errors import SubsidyError, TransientError
 from subsidy.night import trouble
 
@@ -24,8 +25,8 @@ DONE, FOUND, STOPPED, TRY_AGAIN, WAITING = 0, 1, 3, 4, 5
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(prog="subsidy", description="公积金公转商贴息贷款批处理")
-    top.add_argument("--version", action="version", version=f"subsidy {__version__}")
+    top = Parser(prog="subsidy", description="公积金公转商贴息贷款批处理")
+    top.add_argument("--version", action="version", version=f"subsidy {__version__}", help="显示版本后退出")
     subparsers = top.add_subparsers(title="命令", metavar="命令", required=True)
     for module in sorted(m.name for m in pkgutil.iter_modules(subsidy.cli.__path__)):
         register = getattr(importlib.import_module(f"subsidy.cli.{module}"), "register", None)

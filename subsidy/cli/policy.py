@@ -47,8 +47,6 @@ def register(subparsers: Any) -> None:
         command.add_argument("--json", action="store_true", help="输出 JSON")
 
 
-
-
 def _check(args: argparse.Namespace) -> int:
     rules = rules_of(args)
     result: dict[str, dict[str, Any]] = {}

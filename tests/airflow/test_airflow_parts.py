@@ -265,7 +265,7 @@ def test_the_timetable_dates_every_run_of_a_day_alike() -> None:
 @given(
     st.sampled_from([("30 1 * * *", 1), ("30 23 * * *", 0), ("0 0 * * *", 3)]),
     st.booleans(),
-    st.datetimes(datetime(2024, 2, 1), datetime(2028, 12, 31)),
+    st.builds(datetime.combine, st.dates(date(2024, 2, 1), date(2028, 12, 31)), st.times()),
     st.lists(st.one_of(st.integers(1, 86_399), st.integers(1, 40 * 86_400)), min_size=1, max_size=40),
 )
 def test_whenever_the_scheduler_asks_every_business_date_comes_once_and_in_order(

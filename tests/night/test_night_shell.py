@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
 from pathlib import Path
 
@@ -153,3 +154,36 @@ def test_a_settlement_is_not_built_while_a_step_before_it_has_no_result(settings
     with context.working(ctx.db, "wenzhou", "夜间") as token, pytest.raises(TerminalError, match="NIGHT-INCOMPLETE"):
         settling.settle(ctx, token)
     assert api.pending_settlement(settings, "wenzhou") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("", "缺少 命令。"),
+        ("night", "缺少 --centre, --date。"),
+        ("nigt", "命令 不能是 'nigt'，可用："),
+        ("night --centre huzhou --date 2026-9-1", "--date：不是日期：'2026-9-1'，应如 2026-10-20。"),
+        ("query write --centre huzhou --date soon", "--date：不是日期：'soon'，"),
+        ("ledger unlock --centre huzhou --reason r --through soon", "--through：不是日期：'soon'，"),
+        ("night --centre", "--centre 后面要写值。"),
+        ("ledger verify --run one", "--run：不是编号：'one'，"),
+        ("ledger verify --nosuch", "不认识 --nosuch。"),
+        ("ledger verify --json=1", "--json 不带值，却写了 '1'。"),
+        ("ledger match --centre huzhou --batch 1 --how guess --evidence x", "--how 不能是 'guess'，可用："),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_chinese(words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        shell.main(words.split())
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and told in said and said.startswith("用法："), said
+    assert not re.search(r"\b(usage|error|argument|required|invalid)", said)
+
+
+@pytest.mark.parametrize("words", [[], ["night"], ["ledger"], ["ledger", "verify"], ["policy", "check"]])
+def test_help_is_chinese(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        shell.main([*words, "--help"])
+    said = capsys.readouterr().out
+    assert said.startswith("用法：") and "选项:" in said and "显示本说明后退出" in said
+    assert not re.search(r"usage|options|arguments|show ", said)
