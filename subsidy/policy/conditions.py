@@ -309,10 +309,11 @@ class _Parser:
         code = aliases.get(value, value) if token.kind == "code" else None
         if code not in codes:
             allowed = "、".join(f'"{c}"' for c in (*codes, *aliases))
-            nearest = get_close_matches(str(value), [*codes, *aliases], 1, 0.5)
-            self.problems.append(
-                ConditionProblem("POL-FACT-TYPE", f"“{name}”没有代码 {token.text}。", token.text, allowed, nearest[0] if nearest else "")
-            )
+            bare = token.kind != "code"
+            nearest = get_close_matches(token.text if bare else str(value), [*codes, *aliases], 1, 0.5)
+            near = "" if not nearest else f'"{nearest[0]}"' if bare else nearest[0]
+            what = f"“{name}”的代码要写在引号内，{token.text} 不是代码。" if bare else f"“{name}”没有代码 {token.text}。"
+            self.problems.append(ConditionProblem("POL-FACT-TYPE", what, token.text, allowed, near))
         return code
 
 

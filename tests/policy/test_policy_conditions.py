@@ -88,6 +88,7 @@ def test_what_is_accepted(text: str, tree: Condition) -> None:
         ('loan_status < "normal"', "POL-FACT-TYPE", ["没有大小"]),
         ('loan_status == "writen_off"', "POL-FACT-TYPE", ["written_off"]),
         ("contribution_status == 2", "POL-FACT-TYPE", ['"02"']),
+        ("home_order == 02", "POL-FACT-TYPE", ["“home_order”的代码要写在引号内，02 不是代码。"]),
         ("__import__('os').system('x')", "POL-CONDITION", ["."]),
         ("lambda: 1", "POL-CONDITION", [":"]),
         ("[].__class__", "POL-CONDITION", ["["]),
