@@ -11,7 +11,7 @@ from subsidy.policy.gates import GateRow, read_gates, read_suspension
 from subsidy.policy.model import METHODS, SHADOW_METHODS, Parameters, RateCapPiece, RuleVersion, Verification
 from subsidy.policy.parameters import FUND_SERIES
 from subsidy.policy.problems import nearest
-from subsidy.policy.section import Section
+from subsidy.policy.section import NONE, Section
 from subsidy.policy.versions import check_dates
 
 DAY_COUNTS = ("monthly", "30/360", "actual/360", "actual/365")
@@ -94,7 +94,7 @@ def _own_parameter(s: Section, name: str, method: str | None, high_ppm: int) -> 
 
 def _rate_cap(s: Section, start: date | None, end: date | None, parameters: Parameters | None) -> tuple[RateCapPiece, ...]:
     if not s.has("rate_cap"):
-        s.text("rate_cap")
+        s.choice("rate_cap", (NONE,))
         return ()
     pieces: list[RateCapPiece] = []
     for child in s.sections("rate_cap"):

@@ -78,7 +78,7 @@ class Section:
 
     def choice(self, name: str, allowed: Items[str], *, default: str | None = None) -> str | None:
         """One of the names in `allowed`."""
-        written = self._written(name, default is None)
+        written = self._written(name, default is None, NONE in allowed)
         if written is None:
             return default
         if written.text not in allowed:
@@ -88,7 +88,7 @@ class Section:
 
     def integer(self, name: str, low: int, high: int, *, optional: bool = False) -> int | None:
         """A whole number from `low` to `high`; with `optional`, ``none`` may stand for its absence."""
-        written = self._written(name, True)
+        written = self._written(name, True, optional)
         if written is None or (optional and written.text == NONE):
             return None
         if not _INTEGER.fullmatch(written.text) or not low <= int(written.text) <= high:
@@ -98,7 +98,7 @@ class Section:
 
     def amount(self, name: str, *, optional: bool = False) -> int | None:
         """An amount in fen, written in yuan with its unit: ``500.00元``."""
-        written = self._written(name, True)
+        written = self._written(name, True, optional)
         if written is None or (optional and written.text == NONE):
             return None
         try:
@@ -127,7 +127,7 @@ class Section:
 
     def day(self, name: str, *, optional: bool = False) -> date | None:
         """A date as 2026-09-01; with `optional`, ``none`` for an open end."""
-        written = self._written(name, True)
+        written = self._written(name, True, optional)
         if written is None or (optional and written.text == NONE):
             return None
         value = read_date(written.text)
@@ -162,7 +162,7 @@ class Section:
         self._asked.add(name)
         node = self.node.entries.get(name)
         if node is None:
-            self._missing(name)
+            self._missing(name, optional)
             return None
         if optional and isinstance(node, Scalar) and node.text == NONE:
             if self._default is None:
@@ -231,8 +231,9 @@ class Section:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _missing(self, name: str) -> None:
-        self.problems.add("POL-KEY-MISSING", self.file, self.node.line, self.key(name), "缺少这个键。", todo="补上；不适用时写 none。")
+    def _missing(self, name: str, optional: bool = False) -> None:
+        todo = "补上；不适用时写 none。" if optional else "补上；这一项不能省略。"
+        self.problems.add("POL-KEY-MISSING", self.file, self.node.line, self.key(name), "缺少这个键。", todo=todo)
 
     def _no_basis(self, name: str, line: int) -> None:
         self.problems.add(
@@ -249,12 +250,12 @@ class Section:
         else:
             self.sources[name] = _at(source, self.file, line)
 
-    def _inner(self, name: str, required: bool = True) -> tuple[Node | None, Source | None]:
+    def _inner(self, name: str, required: bool = True, optional: bool = False) -> tuple[Node | None, Source | None]:
         """The node of a value and its source, whether written plainly or as ``{value: …}``."""
         node = self.node.entries.get(name)
         if node is None:
             if required:
-                self._missing(name)
+                self._missing(name, optional)
             return None, None
         if not isinstance(node, Mapping):
             return node, self._default
@@ -271,9 +272,9 @@ class Section:
             return None, None
         return inner, own or self._default
 
-    def _written(self, name: str, required: bool) -> Written | None:
+    def _written(self, name: str, required: bool, optional: bool = False) -> Written | None:
         self._asked.add(name)
-        node, source = self._inner(name, required)
+        node, source = self._inner(name, required, optional)
         if node is None:
             return None
         if not isinstance(node, Scalar):

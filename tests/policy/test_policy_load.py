@@ -166,6 +166,16 @@ BROKEN: list[tuple[str, str, str, list[str]]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("line", "may_be_none"),
+    [("  go_live: 2026-09-01\n", False), ("    method: points\n", False), ("    rate_cap: none\n", True), ("    suspension: none\n", True),
+     ("    monthly_limit: none\n", True), ("    months_limit: none\n", True), ("    effective_to: none\n    method", True)],
+)  # fmt: skip
+def test_a_missing_key_may_be_none_only_where_none_is_read(line: str, may_be_none: bool) -> None:
+    [found] = [f for f in faults(files((line, line.split("\n")[1]))) if f.code == "POL-KEY-MISSING" and f.field.count(".") == 1]
+    assert found.todo == ("补上；不适用时写 none。" if may_be_none else "补上；这一项不能省略。")
+
+
 @pytest.mark.parametrize(("old", "new", "code", "words"), BROKEN, ids=[f"{c}-{n.strip()[:30]!r}" for _, n, c, _ in BROKEN])
 def test_a_broken_folder_says_what_is_wrong(old: str, new: str, code: str, words: list[str]) -> None:
     found = [f for f in faults(files((old, new))) if f.code == code]
