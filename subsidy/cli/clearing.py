@@ -48,7 +48,7 @@ def register(subparsers: Any) -> None:
     write = _command(books, "write", "写出一个月的记账凭证文件（表8.0.5）", _vouchers)
     write.add_argument("--period", required=True, type=arguments.period, help="月份，如 2026-10")
     clearing = _group(subparsers, "clearing", "各中心汇总清算")
-    run = _command(clearing, "run", "汇总一个月各中心的清算，写出划拨指令", _clearing, centre=False)
+    run = _command(clearing, "run", "汇总一个月各中心的清算，写出资金调拨指令", _clearing, centre=False)
     run.add_argument("--period", required=True, type=arguments.period, help="月份，如 2026-10")
 
 

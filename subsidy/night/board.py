@@ -32,7 +32,7 @@ NAMED = 4
 #: Stages whose errors need somebody at once; what intake finds lies in quarantine.
 SERIOUS = ("assess", "proof", "verify", "settle", "clearing", "result", "post")
 #: Kinds of published files that are offered to people, with what people call them. The first ones hold no personal data, or it is masked.
-MASKED = {"workbook": "工作簿", "voucher": "记账凭证", "transfer": "划款指令"}
+MASKED = {"workbook": "工作簿", "voucher": "记账凭证", "transfer": "资金调拨指令"}
 PERSONAL = {"payment": "付款文件副本", "recovery": "收款文件副本", "message": "付款报文", "notice": "资金通知", "query": "查询文件"}
 OFFERED = tuple(MASKED | PERSONAL)
 CLEARING = "clearing"

@@ -39,3 +39,11 @@ def test_the_finance_manual_names_every_sheet() -> None:
     assert [name for name in text.split() if name not in manual] == []
     labels = {column.label for column in DETAIL_COLUMNS}
     assert {name for name in re.findall(r"“([^”]+)”", manual) if name in ("来源文件", "行号", "结果", "原因")} <= labels
+
+
+def test_a_document_has_one_name_wherever_people_read_it() -> None:
+    folders = [ROOT / name for name in ("subsidy", "dags", "docs", "rules")]
+    read = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".md", ".yaml")]
+    texts = {path: path.read_text(encoding="utf-8") for path in read}
+    assert [path.name for path, text in texts.items() if "划款指令" in text or "划拨指令" in text] == []
+    assert "资金调拨指令" in texts[FINANCE]
