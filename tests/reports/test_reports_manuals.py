@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from subsidy.clearing import profiles as outbound
+from subsidy.intake import profile, profile_load
+from subsidy.money import RATE_UNITS
 from subsidy.reports.period import DETAIL_COLUMNS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,3 +50,19 @@ def test_a_document_has_one_name_wherever_people_read_it() -> None:
     texts = {path: path.read_text(encoding="utf-8") for path in read}
     assert [path.name for path, text in texts.items() if "划款指令" in text or "划拨指令" in text] == []
     assert "资金调拨指令" in texts[FINANCE]
+
+
+def test_every_key_and_allowed_value_of_a_centres_files_is_written_down() -> None:
+    page = (DOCS / "文件格式.md").read_text(encoding="utf-8").partition("## files.yaml 的各键")[2].partition("\n## ")[0]
+    kinds = (profile.FORMS, profile.CONTAINERS, profile.ENCODINGS, profile.PROTECTIONS, profile.COMPLETES, RATE_UNITS)
+    names = {*profile_load._PROFILE_KEYS, *(name for kind in kinds for name in kind)}
+    names |= {*profile.Checks.__dataclass_fields__, *profile.Limits.__dataclass_fields__}
+    assert sorted(name for name in names if not re.search(rf"`[^`]*\b{name}\b[^`]*`", page)) == []
+    for kind in (profile.Checks, profile.Limits):
+        assert [name for name, field in kind.__dataclass_fields__.items() if str(field.default) not in page] == []
+    page = (DOCS / "清算文件.md").read_text(encoding="utf-8").partition("## 9 outbound.yaml 的各键")[2]
+    tables = (
+        outbound.ROW_FIELDS, outbound.SUMMARY_FIELDS, outbound.DETAIL_FIELDS, outbound.MOVEMENT_FIELDS, outbound.TEMPLATE_NAMES,
+        outbound.ENCODINGS, tuple(outbound.NEWLINES),
+    )  # fmt: skip
+    assert sorted({name for table in tables for name in table if f"`{name}`" not in page}) == []
