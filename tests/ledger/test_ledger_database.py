@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
@@ -317,3 +319,40 @@ def test_an_empty_database_is_refused_until_it_is_migrated(tmp_path: Path, new_p
         with db.read() as conn:
             assert migrate.revision_of(conn) == migrate.head()
         db.dispose()
+
+
+def test_of_two_that_wait_for_each_other_one_is_told_and_the_other_commits(postgres_url: str) -> None:
+    db, both = Database(postgres_url, busy_seconds=30), threading.Barrier(2)
+    with db.transaction_system() as conn:
+        for name in ("a", "b"):
+            next_numbers(conn, name, "posting", 10)
+
+    def work(mine: str, other: str) -> str:
+        try:
+            with db.transaction_system() as conn:
+                next_numbers(conn, mine, "posting", 1)
+                both.wait(60)
+                next_numbers(conn, other, "posting", 1)
+        except TransientError as error:
+            return error.message.code
+        return "committed"
+
+    with ThreadPoolExecutor(2) as beside:
+        said = [running.result(60) for running in (beside.submit(work, "a", "b"), beside.submit(work, "b", "a"))]
+    assert sorted(said) == ["DB-CONFLICT", "committed"]
+    with db.read() as conn:  # what the refused one had written is gone, what the other wrote is there
+        assert list(conn.execute(sa.select(tables.counter.c.next_no)).scalars()) == [12, 12]
+    db.dispose()
+
+
+def test_who_gets_no_connection_is_told_and_works_when_one_is_free(postgres_url: str) -> None:
+    db = Database(postgres_url, busy_seconds=1)
+    held = [db.engine().connect() for _ in range(db.engine().pool.size() + db.engine().pool._max_overflow)]  # type: ignore[attr-defined]
+    for door in (db.read, db.transaction_system):
+        with pytest.raises(TransientError, match="DB-POOL"), door():
+            pass
+    for conn in held:
+        conn.close()
+    with db.transaction_system() as conn:
+        assert next_numbers(conn, "a", "posting", 1) == 1
+    db.dispose()
