@@ -175,7 +175,7 @@ def refuse_locked(conn: Connection, centres: Iterable[str], period: str) -> None
         raise TerminalError(
             "CLEAR-LOCKED",
             f"{'、'.join(waiting)} 从备份恢复后还没有解除锁定，发出过什么尚未核对，{period} 月不能清算。",
-            "没有写出划款指令，已写出的各版本不变；各中心的付款不受影响。",
+            "没有写出资金调拨指令，已写出的各版本不变；各中心的付款不受影响。",
             "按运维手册“备份与恢复”核对并解锁（subsidy ledger pending、match、unlock），然后重新清算。",
         )
 

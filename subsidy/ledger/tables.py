@@ -72,7 +72,7 @@ run = sa.Table(  # one row per (centre, business date, mode, attempt of a recomp
              sqlite_where=sa.text("mode = 'night'"), postgresql_where=sa.text("mode = 'night'")),
 )
 
-step = sa.Table(  # a finished step of a run, keyed by what went in; committed in the transaction of its effects
+step = sa.Table(  # a finished step of a run, keyed by what went in; committed with its effects. Without centre: the check value of the key
     "step", metadata, _centre(),
     sa.Column("run_no", Big, primary_key=True),
     sa.Column("name", Text, primary_key=True),

@@ -14,7 +14,7 @@ from subsidy.errors import TerminalError, refuse_control
 from subsidy.facts import memory
 from subsidy.ledger import audit
 from subsidy.ledger.database import open_database
-from subsidy.night import bank, clock, context, opening, posting, proving, reporting, settling, tally, trouble, upgrade
+from subsidy.night import bank, clock, context, opening, posting, proving, reporting, secret, settling, tally, trouble, upgrade
 from subsidy.night import compute as computing
 from subsidy.night import recompute as recomputing
 from subsidy.night import take_in as taking
@@ -217,5 +217,6 @@ def record_act(settings: Settings, centre: str, person: str, act: str, subject: 
     if not person:
         raise TerminalError("AUDIT-NOBODY", "没有操作人。", "没有记录。", "以登录用户的身份操作。")
     db = open_database(settings)
+    secret.hold(db, settings.key)
     with db.transaction_system() as conn:
         audit.record(conn, centre, person, act, subject, reason, clock.stamp())

@@ -23,7 +23,7 @@ from subsidy.errors import TerminalError, TransientError
 from subsidy.facts.store import Store
 from subsidy.ledger import lease, tables
 from subsidy.ledger.database import Database, open_database
-from subsidy.night import clock
+from subsidy.night import clock, secret
 from subsidy.policy import CentrePolicy, load_packed, unpack
 from subsidy.settings import Settings
 
@@ -115,8 +115,9 @@ def run_of(row: Mapping[Any, Any]) -> Run:
 
 
 def load(settings: Settings, centre: str, run_no: int) -> Context:
-    """The context of an opened run, with the policy it pinned."""
+    """The context of an opened run, with the policy it pinned. TerminalError ``SET-KEY-DIFFERS`` with another key than the ledger's."""
     db = open_database(settings)
+    secret.hold(db, settings.key)
     store = Store(settings.store_url)
     with db.read() as conn:
         run = find_run(conn, centre, run_no)

@@ -15,7 +15,7 @@ from subsidy.errors import BusyError, TerminalError
 from subsidy.facts.store import Store
 from subsidy.ledger import tables
 from subsidy.ledger.database import open_database
-from subsidy.night import claims, clock, context
+from subsidy.night import claims, clock, context, secret
 from subsidy.night.context import Context, Run
 from subsidy.policy import CentrePolicy, pack, working_days_of
 from subsidy.settings import Settings
@@ -40,9 +40,10 @@ def open_run(
     `claimed`: the agreements that were held for a claim of another in what people agreed to.
     Refused: a date before the open business date that was never run (``NIGHT-PAST``), one more than `REACH_DAYS` after the latest without a
     reason (``NIGHT-FAR``), a night while an earlier one is not closed (``NIGHT-OPEN``), a date without calendar or rates (``CAL-…``,
-    ``POLICY-…``). BusyError while somebody else works.
+    ``POLICY-…``), another key than the ledger's (``SET-KEY-DIFFERS``). BusyError while somebody else works.
     """
     db = open_database(settings)
+    secret.hold(db, settings.key)
     with db.read() as conn:
         found = night_of(conn, centre, business_date) if mode == "night" else None
     if found is not None:

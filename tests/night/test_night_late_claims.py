@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from playing import claimed_elsewhere, play
+from playing import by_hand, claimed_elsewhere, play, state
 
 from fixtures import story
+from subsidy.errors import TerminalError
 from subsidy.ledger import tables
-from subsidy.ledger.database import open_database
+from subsidy.ledger.backup import backup
+from subsidy.ledger.database import Database, open_database
+from subsidy.ledger.restore import restore
 from subsidy.night import api
 from subsidy.settings import Settings
 
@@ -69,3 +74,35 @@ def test_a_claim_that_comes_while_a_night_runs_is_for_the_next_one(settings: Set
     assert api.run_night(settings, CENTRE, SECOND, "夜间")["compute"]["rerun_differences"] == 0
     api.run_night(settings, CENTRE, NEXT, "夜间")
     assert due_of(settings, agreement_no) == 0
+
+
+def test_fingerprints_of_another_key_are_never_mixed_with_those_of_the_ledger(
+    settings: Settings, database_url: str, tmp_path: Path
+) -> None:
+    settings = replace(settings, database_url=database_url)
+    other = replace(settings, key="another-" + settings.key)
+    play(settings, CENTRE, (1,))
+    story.deliver(settings.home, CENTRE, 2)
+    before = state(settings)
+    for act in (
+        lambda: api.open_night(other, CENTRE, SECOND, "夜间"),
+        lambda: api.take_in(other, CENTRE, 1),
+        lambda: api.read_results(other, CENTRE, SECOND, "夜间"),
+        lambda: api.record_act(other, CENTRE, "甲", "trigger", f"night:{SECOND}", "补跑"),
+    ):
+        with pytest.raises(TerminalError, match="SET-KEY-DIFFERS"):
+            act()
+        assert state(settings) == before
+    backup(open_database(settings), settings.store_url, tmp_path / "backup", "2026-09-14T10:00:00+08:00")
+    back = [replace(one, database_url=f"sqlite:///{tmp_path / 'back.db'}") for one in (settings, other)]
+    restore(Database(back[0].database_url), settings.store_url, tmp_path / "backup", person="管理员", at="2026-09-14T11:00:00+08:00")
+    with pytest.raises(TerminalError, match="SET-KEY-DIFFERS"):
+        api.open_night(back[1], CENTRE, SECOND, "夜间")
+    assert api.open_night(back[0], CENTRE, SECOND, "夜间")["run_no"] == 2
+    # A ledger that holds no check value yet, because an older program made it, takes the key that it is next used with.
+    by_hand(open_database(settings), "DELETE FROM step WHERE centre = ''")
+    assert api.open_night(settings, CENTRE, SECOND, "夜间")["run_no"] == 2
+    with pytest.raises(TerminalError, match="SET-KEY-DIFFERS"):
+        api.take_in(other, CENTRE, 2)
+    for one in (settings, back[0]):
+        open_database(one).dispose()
