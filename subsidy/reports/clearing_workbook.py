@@ -55,7 +55,7 @@ def book(conn: Connection, clearing: Clearing, names: Mapping[str, str]) -> Book
 
 def _positions(conn: Connection, clearing: Clearing, names: Mapping[str, str]) -> Sheet:
     columns = (
-        Column("中心", width=26),
+        Column("中心", width=36),
         Column("付款银行", width=16),
         Column("清算状态", width=12),
         *(Column(label, "money", 13, True) for label, _ in _FLOWS),
@@ -77,7 +77,7 @@ def _positions(conn: Connection, clearing: Clearing, names: Mapping[str, str]) -
 
 def _funds(clearing: Clearing, names: Mapping[str, str]) -> Sheet:
     columns = (
-        Column("中心", width=26),
+        Column("中心", width=36),
         Column("付款银行", width=16),
         Column("付款账户", width=26),
         Column("应拨付", "money", 18, True),
@@ -100,7 +100,7 @@ def _funds(clearing: Clearing, names: Mapping[str, str]) -> Sheet:
 
 def _differences(conn: Connection, clearing: Clearing, names: Mapping[str, str]) -> Sheet:
     columns = (
-        Column("中心", width=26),
+        Column("中心", width=36),
         Column("差异类别", width=12),
         Column("笔数", "int", 8, True),
         Column("金额", "money", 18, True),
@@ -123,7 +123,7 @@ def _differences(conn: Connection, clearing: Clearing, names: Mapping[str, str])
 
 
 def _progress(clearing: Clearing, names: Mapping[str, str]) -> Sheet:
-    columns = (Column("中心", width=26), Column("本月", width=24))
+    columns = (Column("中心", width=36), Column("本月", width=24))
     rows = [(names.get(c, c), "已完成") for c in clearing.complete]
     rows += [(names.get(c, c), "本月不清算") for c in clearing.idle]
     rows += [(names.get(c, c), "未完成") for c in clearing.missing]

@@ -415,7 +415,7 @@ def quarantine(conn: Connection, w: Window, on: date, files: Mapping[int, str]) 
         Column("协议编号", width=18),
         Column("来源文件", width=24, wrap=True),
         Column("行号", "int", 7),
-        Column("字段", width=14, wrap=True),
+        Column("字段", width=17, wrap=True),
         Column("值", width=15, wrap=True),
         Column("说明", width=40, wrap=True),
         Column("安全情况", width=22, wrap=True),
@@ -494,7 +494,7 @@ def payments(conn: Connection, w: Window, on: date, full: bool) -> Sheet:
         Column("说明", width=40, wrap=True),
         Column("主机流水号", width=20),
         Column("替代的付款", width=20),
-        Column("付款文件", width=46),
+        Column("付款文件", width=49),
     )
     data = [
         t["payment_no"],

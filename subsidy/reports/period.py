@@ -272,7 +272,7 @@ def _moved(inputs: ReportInputs) -> Sheet:
         Column("业务流水号", width=21),
         Column("应还款日", "date", 11),
         Column("记账日期", "date", 11),
-        Column("动态", width=10),
+        Column("动态", width=18),
         Column("结果", width=10),
         Column("计算金额", "money", 14, True),
         Column("应得金额", "money", 14, True),
@@ -352,7 +352,7 @@ def _three_way(inputs: ReportInputs, tied: Reconciliation, composed: Composition
     rows.append(("追回", "尚未收回的应收款（出批时）", "", None, composed.receivable_fen))
     columns = (
         Column("部分", width=16),
-        Column("项目", width=44),
+        Column("项目", width=48),
         Column("原因或出处", width=40, wrap=True),
         Column("笔数", "int", 10),
         Column("金额", "money", 20),

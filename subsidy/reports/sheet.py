@@ -19,10 +19,20 @@ TOTAL = "合计"
 ARROW: dict[Kind, pa.DataType] = {"text": pa.string(), "money": pa.int64(), "int": pa.int64(), "date": pa.date32(), "rate": pa.int64()}
 
 
+#: Greatest width that a text gives its column.
+WIDEST = 64
+
+
+def text_width(values: pa.Array) -> pa.Array:
+    """Width of texts in characters: a Chinese character is three bytes and two wide, a Latin one one and one, so the mean of bytes and
+    characters."""
+    return pc.shift_right(pc.add(pc.binary_length(values).cast(pa.int64()), pc.utf8_length(values).cast(pa.int64())), 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: Chinese label, kind, width in characters (a Chinese character is two wide); `total` puts its sum under the rows,
-    `wrap` breaks long text into lines."""
+    """One column: Chinese label, kind, least width in characters (a Chinese character is two wide); `total` puts its sum under the rows,
+    `wrap` breaks long text into lines; other text makes the column as wide as it needs, up to `WIDEST`."""
 
     label: str
     kind: Kind = "text"
@@ -68,6 +78,18 @@ class Sheet:
             return []
         found = [(label, {name: self.total(name, where) for name in names}) for label, where in self.groups]
         return [*found, (self.rest, {name: self.total(name) - sum(sums[name] for _, sums in found) for name in names})]
+
+    def widths(self) -> list[int]:
+        """Width of each column: its own, or what its longest text needs."""
+        return [max(c.width, self._needed(at)) if c.kind == "text" and not c.wrap else c.width for at, c in enumerate(self.columns)]
+
+    def _needed(self, at: int) -> int:
+        column = self.data.column(at)
+        longest = 0
+        for chunk in column.chunks:
+            texts = chunk.dictionary if isinstance(chunk, pa.DictionaryArray) else chunk
+            longest = max(longest, pc.max(text_width(texts)).as_py() or 0)
+        return 0 if longest <= self.columns[at].width else min(longest + 2, WIDEST)
 
     def part(self, start: int, rows: int, title: str) -> Sheet:
         """The same sheet with `rows` of its rows from `start`, under another title."""

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from openpyxl.utils import get_column_letter
 
 from subsidy.reports import cells
-from subsidy.reports.sheet import Column, Sheet
+from subsidy.reports.sheet import Column, Sheet, text_width
 
 #: Rows that are text in memory at once.
 BLOCK_ROWS = 8_192
@@ -60,23 +60,33 @@ def rows_xml(columns: Sequence[Column], block: Sequence[pa.Array], first_row: in
 
 
 def _height(columns: Sequence[Column], block: Sequence[pa.Array]) -> list[pa.Array]:
-    """The height of rows whose wrapped text needs more than one line, as an attribute; readers do not all find it out themselves.
-
-    A Chinese character is three bytes and two columns wide, a Latin one one and one: the width of a text is the mean of bytes and
-    characters. Column widths count characters of 11 points, the text has 9."""
+    """The height of rows whose wrapped text needs more than one line, as an attribute; readers do not all find it out themselves."""
     lines: pa.Array | None = None
     for column, values in zip(columns, block, strict=True):
         if column.wrap:
-            width = pc.shift_right(pc.add(pc.binary_length(values), pc.utf8_length(values)), 1)
-            room = column.width * 11 // 10 - 1
-            need = pc.add(pc.divide(pc.add(width, room - 1), room), pc.count_substring(values, "\n"))
-            need = pc.fill_null(need, 0).cast(pa.int64())
+            need = _lines(values, column.width)
             lines = need if lines is None else pc.max_element_wise(lines, need)
     if lines is None or pc.max(lines).as_py() < 2:
         return []
-    points = pc.min_element_wise(pc.add(pc.multiply(lines, LINE_POINTS), 3), pa.scalar(MAX_POINTS, pa.int64()))
-    custom = _join([' ht="', points.cast(pa.string()), '" customHeight="1"'])
+    custom = _join([' ht="', _points(lines).cast(pa.string()), '" customHeight="1"'])
     return [pc.if_else(pc.greater(lines, 1), custom, "")]
+
+
+def _lines(values: pa.Array, width: int) -> pa.Array:
+    """Lines that wrapped texts need. Column widths count characters of 11 points and the text has 9; what that leaves goes into Latin
+    letters, which are wider than half a Chinese character, and into ends of lines where a word or a bracket does not fit."""
+    room = width - 3
+    need = pc.add(pc.divide(pc.add(text_width(values), room - 1), room), pc.count_substring(values, "\n"))
+    return pc.fill_null(need, 0).cast(pa.int64())
+
+
+def _points(lines: pa.Array) -> pa.Array:
+    return pc.min_element_wise(pc.add(pc.multiply(lines, LINE_POINTS), 3), pa.scalar(MAX_POINTS, pa.int64()))
+
+
+def points_of(text: str, width: int) -> int:
+    """Height of a row that shows `text` wrapped in a column of `width`."""
+    return int(_points(_lines(pa.array([text]), width))[0].as_py())
 
 
 def _space(values: pa.Array) -> str:

@@ -181,10 +181,10 @@ def _once(cell: Any, what: object, make: Callable[[], None]) -> None:
 def _shell(ws: Worksheet, sheet: Sheet, base: str) -> _Part:
     """A sheet without rows: title, notes, labels, widths, print layout. Row `LABEL_ROW` + 1 and + 2 only carry formats and are cut out."""
     _heading(ws, sheet.title, "；".join(sheet.notes))
-    styles, totals = [], []
-    for i, column in enumerate(sheet.columns, start=1):
+    styles, totals, widths = [], [], sheet.widths()
+    for i, (column, width) in enumerate(zip(sheet.columns, widths, strict=True), start=1):
         _label(ws.cell(LABEL_ROW, i), column.label)
-        ws.column_dimensions[get_column_letter(i)].width = column.width
+        ws.column_dimensions[get_column_letter(i)].width = width
         styles.append(_style(ws.cell(LABEL_ROW + 1, i), column.kind, wrap=column.wrap))
         totals.append(_style(ws.cell(LABEL_ROW + 2, i), column.kind if column.total else "text", bold=True, fill=TOTAL_FILL))
     ws.row_dimensions[LABEL_ROW].height = 28
@@ -192,7 +192,7 @@ def _shell(ws: Worksheet, sheet: Sheet, base: str) -> _Part:
     ws.auto_filter.ref = f"A{LABEL_ROW}:{get_column_letter(len(sheet.columns))}{LABEL_ROW + max(1, sheet.data.num_rows)}"
     _print_layout(ws)
     if sheet.breaks:
-        _break_pages(ws, sheet)
+        _break_pages(ws, sheet, widths)
     return _Part(sheet, tuple(styles), tuple(totals), base)
 
 
@@ -230,14 +230,12 @@ def _print_layout(ws: Any, repeat: bool = True) -> None:
     ws.oddFooter.left.text = "&A"
 
 
-def _break_pages(ws: Any, sheet: Sheet) -> None:
+def _break_pages(ws: Any, sheet: Sheet, widths: Sequence[int]) -> None:
     """Print a wide sheet on several pages side by side, each readable, the first column repeated."""
     edges = [0, *(sheet.place(label) + 1 for label in sheet.breaks), len(sheet.columns)]
-    widths = [
-        sum(c.width for c in sheet.columns[low:high]) + (sheet.columns[0].width if low else 0) for low, high in itertools.pairwise(edges)
-    ]
+    pages = [sum(widths[low:high]) + (widths[0] if low else 0) for low, high in itertools.pairwise(edges)]
     ws.sheet_properties.pageSetUpPr.fitToPage = False
-    ws.page_setup.scale = min(100, int(100 * PAGE_CHARACTERS / max(widths)))
+    ws.page_setup.scale = min(100, int(100 * PAGE_CHARACTERS / max(pages)))
     ws.page_setup.pageOrder = "overThenDown"
     ws.print_title_cols = "A:A"
     for edge in edges[1:-1]:
@@ -256,7 +254,8 @@ def _yuan(fen: int) -> Decimal:
 def _cover(ws: Worksheet, cover: Cover) -> None:
     """Heading, room for a watermark, facts on the left and totals on the right, warnings, signatures."""
     ws.title = COVER
-    for letter, width in zip("ABCDE", (18, 70, 3, 26, 20), strict=True):
+    widths = dict(zip("ABCDE", (18, 70, 3, 26, 20), strict=True))
+    for letter, width in widths.items():
         ws.column_dimensions[letter].width = width
     ws.merge_cells("A1:E1")
     ws["A1"].font = Font(name=FONT, size=20, bold=True)
@@ -271,13 +270,13 @@ def _cover(ws: Worksheet, cover: Cover) -> None:
         _style(ws.cell(row + at, 2), "text", wrap=True)
         _text(ws.cell(row + at, 1), label)
         _text(ws.cell(row + at, 2), value)
-        ws.row_dimensions[row + at].height = 20
+        ws.row_dimensions[row + at].height = max(20, stream.points_of(value, widths["B"]))
     for at, (label, amount) in enumerate(cover.totals):
         _style(ws.cell(row + at, 4), "text", bold=True, fill=TOTAL_FILL)
         _style(ws.cell(row + at, 5), "money")
         _text(ws.cell(row + at, 4), label)
         ws.cell(row + at, 5).value = _yuan(amount)
-        ws.row_dimensions[row + at].height = 20
+        ws.row_dimensions[row + at].height = ws.row_dimensions[row + at].height or 20
     row += max(len(cover.facts) + 1, len(cover.totals)) + 1
     for warning in cover.warnings:
         ws.merge_cells(start_row=row, end_row=row, start_column=1, end_column=5)
@@ -301,7 +300,7 @@ def _cover(ws: Worksheet, cover: Cover) -> None:
 
 
 TIE_COLUMNS = (
-    Column("勾稽项目", width=44),
+    Column("勾稽项目", width=64),
     Column("账簿金额", "money", 18),
     Column("报表金额（公式）", "money", 18),
     Column("差额", "money", 14),

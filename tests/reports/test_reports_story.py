@@ -397,3 +397,21 @@ def test_the_clearing_workbook_ties_over_all_centres(told: Settings) -> None:
     assert {r["差异类别"] for r in rows(path, "差异")} >= {"退汇"}
     assert len(rows(path, "各中心进度")) == 7
     assert bank.clear_month(told, PERIODS[0])["workbook"] == done["workbook"]
+    assert not cut(path)
+
+
+def cut(path: Path) -> list[tuple[str, str, str]]:
+    """Text cells that are wider than their column and not wrapped, of every sheet but the cover: sheet, cell, text."""
+    return [
+        (ws.title, cell.coordinate, cell.value)
+        for ws in openpyxl.load_workbook(path).worksheets[1:]
+        for row in ws.iter_rows(min_row=4)
+        for cell in row
+        if isinstance(cell.value, str) and not cell.value.startswith("=") and not cell.alignment.wrap_text
+        and sum(2 if ord(c) > 0x2000 else 1 for c in cell.value) > ws.column_dimensions[cell.column_letter].width
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("period", PERIODS)
+def test_no_text_is_cut_off(written: dict[str, Path], period: str) -> None:
+    assert not cut(written[period])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from reports_samples import COLUMNS, book, parts, rows
 from subsidy.errors import TerminalError
 from subsidy.reports import fingerprint, workbook
 from subsidy.reports.cells import printable
-from subsidy.reports.sheet import Book, Term, of_rows
+from subsidy.reports.sheet import Book, Column, Term, of_rows
 from subsidy.reports.watermark import watermark
 
 
@@ -82,6 +83,21 @@ def test_layout_for_print_and_reading(tmp_path: Path) -> None:
             assert ws.auto_filter.ref == f"A3:G{3 + len(rows())}"
         if ws.title != "封面":
             assert ws.print_title_rows == "$1:$3"
+
+
+def test_no_text_is_cut(tmp_path: Path) -> None:
+    """A column is as wide as its longest text, a row as high as its wrapped one and the cover's."""
+    name, field = "浙江省省直单位住房公积金管理中心", "贷款业务明细类型（DKYWMXLX）"
+    columns = (Column("中心", width=12), Column("代码", width=12), Column("字段", width=14, wrap=True), Column("说明", width=12))
+    sheet = of_rows("表", columns, [(name, "A" * 12, field, "长" * 100), ("", "", "字段", "")])
+    coded = replace(sheet, data=sheet.data.set_column(0, "中心", sheet.data["中心"].dictionary_encode()))
+    cover = replace(book().cover, facts=(("已完成", "、".join([name] * 6)),))
+    workbook.write(Book(cover, (coded,), ()), tmp_path / "book.xlsx")
+    opened = openpyxl.load_workbook(tmp_path / "book.xlsx")
+    widths = [opened["表"].column_dimensions[letter].width for letter in "ABCD"]
+    assert widths == [34, 12, 14, 64]
+    assert opened["表"].row_dimensions[4].height >= 3 * 13 and opened["表"].row_dimensions[5].height is None
+    assert opened["封面"].row_dimensions[3].height >= 3 * 13
 
 
 @pytest.mark.parametrize("count", [0, 9, 10, 11, 25])
