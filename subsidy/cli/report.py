@@ -95,7 +95,7 @@ def _said(result: dict[str, Any]) -> Sequence[str]:
         lines.append("账簿：封面上的账簿链头已不在账簿中。账簿可能被恢复或改动过，请系统维护人员立即查明。")
     elif result["changed"]:
         lines.append(f"账簿：链头仍在；出具之后账簿有后续记录，以下各表现在不同：{'、'.join(result['changed'])}。")
-        lines.append("　　　可用 subsidy report write 出具新版本。")
+        lines.append("　　　有后续记录时先取新版本再签字；可用 subsidy report write 出具。")
     else:
         lines.append("账簿：账簿现在仍是这些内容。")
     return lines

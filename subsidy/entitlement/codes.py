@@ -93,3 +93,5 @@ REASONS: dict[str, str] = {
     "LIMIT-MONTH": "已达每月限额",
     "LIMIT-LIFE": "已达累计限额",
 }
+#: Reasons of a line that is paid but comes to nothing, because no subsidy arises.
+NO_SUBSIDY = ("NO-INTEREST", "WINDOW", "NO-SPREAD")

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from subsidy.calendar import date_of, day_number
-from subsidy.entitlement.codes import REASONS
+from subsidy.entitlement.codes import NO_SUBSIDY, REASONS
 from subsidy.entitlement.columns import FAR, NO_DAY, array_of
 from subsidy.entitlement.engine import Working, lines_of, work
 from subsidy.entitlement.gates import GateFacts, gate_value
@@ -28,6 +28,7 @@ from subsidy.entitlement.wording import (
     KIND_NAMES,
     METHOD_FORMULAS,
     METHOD_NAMES,
+    NOTHING,
     OUTCOME_NAMES,
     fact_value,
     fraction_text,
@@ -597,7 +598,7 @@ class _Row:
         if not said and self.rule is not None:
             said = next((g.reason_text for g in self.rule.gates if g.reason == reason), "")
         items = [
-            Item("结果", OUTCOME_NAMES[line["outcome"]] + (f"（{reason} {said}）".replace(" ）", "）") if reason else "")),
+            Item("结果", _outcome_name(line) + (f"（{reason} {said}）".replace(" ）", "）") if reason else "")),
             Item("应贴", yuan(line["entitled_fen"])),
             Item("现可支付", yuan(line["payable_fen"])),
         ]
@@ -653,8 +654,12 @@ def _share_text(e: Explanation) -> str:
     return "不使用" if e.share is None else quotient(e.share)
 
 
+def _outcome_name(line: Mapping[str, Any]) -> str:
+    return NOTHING if line["outcome"] == "pay" and line["reason"] in NO_SUBSIDY else OUTCOME_NAMES[line["outcome"]]
+
+
 def _outcome(e: Explanation) -> str:
-    return OUTCOME_NAMES[e.line["outcome"]] + (f"（{e.line['reason']}）" if e.line["reason"] else "")
+    return _outcome_name(e.line) + (f"（{e.line['reason']}）" if e.line["reason"] else "")
 
 
 def _plain(value: Fraction | None) -> str | None:

@@ -24,6 +24,9 @@ OUTCOME_NAMES = {
     "clawback": "追回",
 }
 
+#: Instead of the outcome of a line that is paid but comes to nothing (`codes.NO_SUBSIDY`).
+NOTHING = "无贴息"
+
 METHOD_NAMES = {
     "ratio": "利率比例",
     "spread": "利差",

@@ -119,7 +119,7 @@ def _differences(conn: Connection, clearing: Clearing, names: Mapping[str, str])
                 amount = sum(abs(d.amount_fen) for d in found)
                 explained = "否" if all(d.explained for d in found) else "是"
                 rows.append((names.get(centre, centre), reconcile.CLASSES[kind], sum(d.count for d in found), amount, explained, texts))
-    return of_rows("差异", columns, rows, ("逐笔差异见各中心工作簿的“对账差异”",))
+    return of_rows("差异", columns, rows or [("没有差异", "", None, None, "", "")], ("逐笔差异见各中心工作簿的“对账差异”",))
 
 
 def _progress(clearing: Clearing, names: Mapping[str, str]) -> Sheet:

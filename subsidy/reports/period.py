@@ -17,6 +17,8 @@ from sqlalchemy.engine import Connection
 from subsidy.clearing import events, reconcile, settle
 from subsidy.clearing.reconcile import Reconciliation
 from subsidy.clearing.vouchers import month_of
+from subsidy.entitlement.codes import NO_SUBSIDY
+from subsidy.entitlement.wording import NOTHING
 from subsidy.errors import Finding
 from subsidy.policy import CentrePolicy
 from subsidy.policy.horizon import horizon_warnings
@@ -163,6 +165,13 @@ def _earlier(inputs: ReportInputs) -> Sheet:
     return _lines(inputs, inputs.earlier, EARLIER_TITLE, notes)
 
 
+def _outcomes(d: pa.Table) -> pa.ChunkedArray:
+    """What became of each line, in words; where no subsidy arises, not that it is due."""
+    nothing = pc.and_(pc.is_in(d["reason"].cast(pa.string()), pa.array(NO_SUBSIDY)), pc.equal(d["outcome"].cast(pa.string()), "pay"))
+    shown = _names(d["outcome"], OUTCOMES).cast(pa.string())
+    return pc.if_else(nothing, NOTHING, shown).dictionary_encode()
+
+
 def _lines(inputs: ReportInputs, d: pa.Table, title: str, notes: tuple[str, ...]) -> Sheet:
     none = pa.scalar(None, pa.int64())
     rate = d["fund_rate_ppm"]
@@ -178,7 +187,7 @@ def _lines(inputs: ReportInputs, d: pa.Table, title: str, notes: tuple[str, ...]
         d["figure_fen"],
         d["entitled_fen"],
         d["payable_fen"],
-        _names(d["outcome"], OUTCOMES),
+        _outcomes(d),
         _names(d["reason"], reasons(inputs.policy)),
         d["due_on"],
         d["paid_on"],
@@ -205,6 +214,7 @@ _SUMS = (
     Column("暂缓贴息", "money", 16, True),
     Column("不付贴息", "money", 16, True),
 )
+_HELD_NOTE = "暂缓贴息只计本期明细；封面的“暂缓支付”还含以前期间继续暂缓的，逐笔见“暂停与恢复”"
 _SUM_NAMES = ("account_no_count", "account_no_count_distinct", "interest_sum", "payable_sum", "held_sum", "forfeited_sum")
 
 
@@ -214,7 +224,7 @@ def _banks(detail: pa.Table) -> Sheet:
         (str(g["bank_code"]), BANKS.get(str(g["bank_code"]), ""), *(g[n] for n in _SUM_NAMES))
         for g in gathered.grouped(detail, ["bank_code"])
     ]
-    return of_rows("汇总", columns, rows, ("按贷款银行汇总", "金额单位：元"))
+    return of_rows("汇总", columns, rows, ("按贷款银行汇总", _HELD_NOTE, "金额单位：元"))
 
 
 def _branches(detail: pa.Table) -> Sheet:
@@ -223,7 +233,7 @@ def _branches(detail: pa.Table) -> Sheet:
         (str(g["bank_code"]), BANKS.get(str(g["bank_code"]), ""), str(g["bank_name"]), *(g[n] for n in _SUM_NAMES))
         for g in gathered.grouped(detail, ["bank_code", "bank_name"])
     ]
-    return of_rows("网点汇总", columns, rows, ("按贷款银行与网点汇总", "金额单位：元"))
+    return of_rows("网点汇总", columns, rows, ("按贷款银行与网点汇总", _HELD_NOTE, "金额单位：元"))
 
 
 def _derivations(inputs: ReportInputs) -> Sheet:
@@ -295,9 +305,11 @@ def _moved(inputs: ReportInputs) -> Sheet:
     notes = (
         "截至截止日仍暂缓的全部明细，以及本期恢复、取消、不付和终止的明细",
         "暂缓的行在原因消除后支付；不付的行不再支付",
+        "本期暂缓与继续暂缓的应得金额之和是封面的“暂缓支付”；恢复支付的应付金额是封面的“恢复支付（以前各期）”",
         "金额单位：元",
     )
-    return Sheet("暂停与恢复", columns, pa.table(data, names=[c.label for c in columns]), notes)
+    sums = tuple((f"{name}合计", (("动态", name),)) for name in (*gathered.HELD_NOW, gathered.RESUMED))
+    return Sheet("暂停与恢复", columns, pa.table(data, names=[c.label for c in columns]), notes, (), sums, "其余合计")
 
 
 #: Rows of 三方对账 that together make what was computed.
@@ -376,7 +388,8 @@ def _differences(tied: Reconciliation) -> Sheet:
         Column("说明", width=70, wrap=True),
     )
     rows = [(reconcile.CLASSES[d.kind], d.batch_no or None, d.payment_no, d.amount_fen, d.text) for d in tied.differences]
-    return of_rows("对账差异", columns, rows, ("时间差与退汇有解释；其余需要人工查明", f"截至 {tied.on}", "金额单位：元"))
+    none = [("没有差异", None, "", None, "")]
+    return of_rows("对账差异", columns, rows or none, ("时间差与退汇有解释；其余需要人工查明", f"截至 {tied.on}", "金额单位：元"))
 
 
 def _vouchers(inputs: ReportInputs) -> Sheet:
@@ -505,7 +518,7 @@ def _cover(
         ("截止日", str(s["cutoff_on"])),
         ("清算状态", SETTLEMENT_STATES.get(s["state"], s["state"])),
         ("截至", f"账簿营业日期 {inputs.as_of}，{_answered(sheets)}"),
-        ("规则版本", policy.version),
+        ("规则存档", policy.version),
         ("勾稽结果", f"有 {broken} 项不符，不得签字" if broken else f"{len(ties)} 项全部相符"),
         ("账簿链头", ledger_rows.chain_head(conn, policy.centre) or "尚无记账"),
         ("个人信息", "完整" if inputs.full else "已脱敏"),

@@ -178,7 +178,7 @@ def test_parts_limits_and_other_subsidies() -> None:
     ("more", "rules", "words"),
     [
         ({"contract": {"loan_kind": "01"}}, policy(rule(gates=DEFAULT_GATES)), "第 1 条命中：not verified → 暂缓 GATE-UNVERIFIED"),
-        ({"change": [change("B1", "convert", "2026-01-01")]}, policy(), "WINDOW 该行没有一天在贴息期间内"),
+        ({"change": [change("B1", "convert", "2026-01-01")]}, policy(), "结果：无贴息（WINDOW 该行没有一天在贴息期间内"),
         (
             {"change": [change("B1", "convert", "2026-01-25")]},
             policy(),

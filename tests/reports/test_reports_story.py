@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -16,8 +17,9 @@ import python_calamine
 import sqlalchemy as sa
 from reports_samples import CENTRE, PERIODS
 
-from subsidy.clearing import overall, vouchers
+from subsidy.clearing import overall, reconcile, vouchers
 from subsidy.cli import main as shell
+from subsidy.entitlement.codes import NO_SUBSIDY, REASONS
 from subsidy.errors import TerminalError
 from subsidy.facts.store import Store
 from subsidy.ledger import tables
@@ -72,7 +74,8 @@ def test_every_detail_amount_is_the_ledgers(told: Settings, written: dict[str, P
         assert fen(row["应付金额"]) == due[key]
         for label, name in LINE_AMOUNTS.items():
             assert fen(row[label]) == line[name], (key, label)
-        assert row["结果"] == OUTCOMES[line["outcome"]]
+        nothing = line["outcome"] == "pay" and line["reason"] in NO_SUBSIDY
+        assert row["结果"] == ("无贴息" if nothing else OUTCOMES[line["outcome"]])
         assert round(row["执行利率"] * 1_000_000) == line["rate_ppm"]
         assert (row["计息起始日"], row["计息终止日"], row["行号"]) == (line["accrual_from"], line["accrual_to"], line["line_no"])
         assert row["规则版本"] == line["rule_version"]
@@ -205,6 +208,7 @@ def test_the_cover_says_what_a_signature_needs(told: Settings, written: dict[str
     with open_database(told).read() as conn:
         head = conn.execute(sa.select(tables.journal_block.c.hash).where(tables.journal_block.c.centre == CENTRE)).scalars().all()[-1]
     assert shown.facts["账簿链头"] == head
+    assert shown.facts["规则存档"] == reporting.of_period(told, CENTRE, PERIODS[1]).policy.version and "规则版本" not in shown.facts
     text = "".join(str(c.value) for row in openpyxl.load_workbook(written[PERIODS[1]])["封面"].iter_rows() for c in row)
     for word in ("制表", "复核", "审批", "只核对到 2026-10-09"):
         assert word in text
@@ -288,6 +292,32 @@ def test_each_payment_is_traced_to_its_lines_and_each_netted_amount_too(told: Se
     assert {r["类别"] for r in shown} == ({"正常"} if period == PERIODS[0] else {"正常", "补差", "追回"})
 
 
+def test_a_line_without_subsidy_is_not_called_due(written: dict[str, Path]) -> None:
+    detail = [r for period in PERIODS for r in rows(written[period], "贴息明细")]
+    nothing = [r for r in detail if r["结果"] == "无贴息"]
+    assert nothing and {r["原因"] for r in nothing} <= {REASONS[code] for code in NO_SUBSIDY} and not any(r["应付金额"] for r in nothing)
+    assert all(r["应付金额"] or r["原因"].startswith(("已达", "与其他")) for r in detail if r["结果"] == "应付")
+
+
+@pytest.mark.parametrize("period", PERIODS)
+def test_held_and_resumed_lines_are_added_up_apart_as_the_cover_counts_them(written: dict[str, Path], period: str) -> None:
+    sheet = python_calamine.CalamineWorkbook.from_path(written[period]).get_sheet_by_name("暂停与恢复").to_python(skip_empty_area=False)
+    entitled, payable = (sheet[2].index(label) for label in ("应得金额", "应付金额"))
+    sums = {row[0]: (fen(row[entitled]), fen(row[payable])) for row in sheet[3:] if str(row[0]).endswith("合计")}
+    front = openpyxl.load_workbook(written[period], data_only=True)["封面"].iter_rows(min_row=3, min_col=4, max_col=5, values_only=True)
+    totals = {str(label): fen(value) for label, value in front if isinstance(value, int | float)}
+    assert list(sums) == ["本期暂缓合计", "继续暂缓合计", "恢复支付合计", "其余合计"]
+    assert sums["本期暂缓合计"][0] + sums["继续暂缓合计"][0] == totals["其中：暂缓支付"] > 0
+    assert sums["恢复支付合计"][1] == totals.get("恢复支付（以前各期）", 0)
+
+
+def test_a_sheet_without_differences_says_so(told: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    three_way = reconcile.three_way
+    monkeypatch.setattr(reconcile, "three_way", lambda *given: replace(three_way(*given), differences=()))
+    book = reporting.current(reporting.of_period(told, CENTRE, PERIODS[1]), PERIODS[1])
+    assert book.sheet("对账差异").data.to_pylist() == [{"类别": "没有差异", "批次": None, "付款编号": "", "金额": None, "说明": ""}]
+
+
 def test_personal_data_is_masked_unless_allowed(told: Settings, written: dict[str, Path], tmp_path: Path) -> None:
     period, full = PERIODS[1], tmp_path / "full.xlsx"
     reporting.write_unmasked(told, CENTRE, period, full)
@@ -353,6 +383,8 @@ def test_an_earlier_version_names_the_sheets_that_moved_on(
     said = json.loads(capsys.readouterr().out)
     assert said["matches"] and said["chain"]
     assert "回盘与退汇" in said["changed"] and "贴息明细" not in said["changed"]
+    assert shell.main(["report", "verify", str(first)]) == 0
+    assert "有后续记录时先取新版本" in capsys.readouterr().out
 
 
 def test_a_chain_that_the_ledger_does_not_hold(at_shell: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
