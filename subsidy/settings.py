@@ -54,6 +54,11 @@ class Settings:
         return self.home / "work" / centre
 
 
+def shown(name: str) -> str:
+    """A file's name for people and databases: what is no UTF-8 in it as escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def _reader(environment: Mapping[str, str] | None) -> Callable[..., str]:
     env = os.environ if environment is None else environment
     from_file: Mapping[str, str] = {}

@@ -1,7 +1,7 @@
 """Taking a file that was read out of a folder into which others write: it moves only when it is still what was read.
 
-Looking at it first would not help: it may be replaced right after. So it moves under a hidden name, where nobody replaces it, is looked at
-there, and then goes on or back. A process that dies in between leaves the hidden name behind, and the next one decides.
+Looking at it first would not help: it may be replaced right after. So it moves into a hidden folder, where nobody replaces it, is looked at
+there, and then goes on or back. A process that dies in between leaves it there, and the next one decides.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-_SUFFIX = ".taking"
+_FOLDER = ".taking"
+_NAME_BYTES = 255
 
 
 def take(path: Path, target: Path, was_read: Callable[[Path], bool]) -> bool:
     """Move `path` to `target`, replacing what is there, when `was_read` says so of the file as it lies aside; else it stays. Returns
     whether it moved. OSError as the file system raises it."""
-    aside = path.with_name(f".{path.name}{_SUFFIX}")
+    aside = path.parent / _FOLDER / path.name
+    aside.parent.mkdir(exist_ok=True)
     os.rename(path, aside)
     return decide(aside, target, was_read)
 
@@ -27,12 +29,12 @@ def decide(aside: Path, target: Path, was_read: Callable[[Path], bool]) -> bool:
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(aside, target)
         return True
-    back = aside.with_name(name_of(aside))
+    back = aside.parent.with_name(aside.name)
     try:
         os.link(aside, back)  # unlike a rename, never over a file that came still later
     except OSError:
         if not (back.exists() and back.samefile(aside)):
-            os.rename(aside, free(back))  # visible under a name that somebody will ask about
+            os.rename(aside, free(back))  # visible with a number: a bank file is read so, of another somebody will ask
             return False
     aside.unlink()
     return False
@@ -40,18 +42,15 @@ def decide(aside: Path, target: Path, was_read: Callable[[Path], bool]) -> bool:
 
 def left(folder: Path) -> list[Path]:
     """Files that lie aside in `folder` because a process died."""
-    return sorted(path for path in folder.glob(f".*{_SUFFIX}") if path.is_file())
-
-
-def name_of(aside: Path) -> str:
-    """The name under which the file lay before it was put aside."""
-    return aside.name[1 : -len(_SUFFIX)]
+    hidden = folder / _FOLDER
+    return sorted(path for path in hidden.iterdir() if path.is_file()) if hidden.is_dir() else []
 
 
 def free(path: Path) -> Path:
-    """`path`, or with a number behind it when that is taken."""
+    """`path`, or with a number behind it when that is taken; a name that gets too long is cut."""
     found, number = path, 1
     while found.exists():
         number += 1
-        found = path.with_name(f"{path.name}.{number}")
+        behind = f".{number}"
+        found = path.with_name(os.fsdecode(os.fsencode(path.name)[: _NAME_BYTES - len(behind)]) + behind)
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -31,7 +32,7 @@ from subsidy.ledger import tables
 from subsidy.ledger.database import Database, next_numbers
 from subsidy.ledger.journal import RunRef
 from subsidy.policy.model import CentrePolicy
-from subsidy.settings import Settings
+from subsidy.settings import Settings, shown
 
 #: Bank dates may run ahead of the business date by so many days (a night has the business date of the day before).
 AHEAD = timedelta(days=3)
@@ -104,17 +105,27 @@ def read_bank_files(
     if not folder.is_dir():
         return result
     for interrupted in aside.left(folder):
-        _take_away(reader, folder / aside.name_of(interrupted), interrupted)
-    named = [(_kind(reader, path.name), path) for path in sorted(folder.iterdir()) if _is_file(path)]
+        _take_away(reader, folder / interrupted.name, interrupted)
+    named = []
+    for path in folder.iterdir():
+        if _is_file(path):
+            given, number = _given(path.name)
+            named.append((_kind(reader, given), given, number, path))
     order = {"status": 0, "result": 1, "movement": 2, "unknown": 3}
-    for kind, path in sorted(named, key=lambda pair: (order[pair[0]], pair[1].name)):
-        _read(reader, kind, path, result)
+    for kind, given, _, path in sorted(named, key=lambda found: (order[found[0]], *found[1:])):
+        _read(reader, kind, given, path, result)
     return result
 
 
 def _is_file(path: Path) -> bool:
     """A file that a bank put there: as in the inbox, a link leads elsewhere and is none, and a hidden name is not ready."""
     return path.is_file() and not path.is_symlink() and not path.name.startswith(".")
+
+
+def _given(name: str) -> tuple[str, int]:
+    """The name that the bank gave to a file, and the number that `aside.free` put behind it, 1 without."""
+    given, _, number = name.rpartition(".")
+    return (given, int(number)) if re.fullmatch(r"[1-9][0-9]{0,8}", number) and given else (name, 1)
 
 
 def _kind(reader: _Reader, name: str) -> str:
@@ -130,15 +141,20 @@ def _kind(reader: _Reader, name: str) -> str:
     return "unknown"
 
 
-def _read(reader: _Reader, kind: str, path: Path, result: BankFiles) -> None:
+def _read(reader: _Reader, kind: str, given: str, path: Path, result: BankFiles) -> None:
+    """Read one file; `given`: the name that the bank gave to it."""
     try:
+        if path.stat().st_size > bank_text.MAX_BYTES:
+            too_large = Refused("BANK-TOO-LARGE", f"文件超过 {bank_text.MAX_BYTES} 字节")
+            _refuse(reader, kind, path, file_digest(path), too_large, result)
+            return
         data = path.read_bytes()
     except OSError as error:
         raise _unreadable(path, error) from error
     sha256 = hashlib.sha256(data).hexdigest()
-    t, centre = tables.bank_file, reader.policy.centre
+    centre = reader.policy.centre
     with reader.db.read() as conn:
-        seen = conn.execute(sa.select(t.c.bank_file_no, t.c.state).where(t.c.centre == centre, t.c.sha256 == sha256)).one_or_none()
+        seen = _seen(conn, centre, sha256)
     if seen is not None and seen.state == "booked":
         result.duplicates += 1
         _take_away(reader, path)
@@ -147,8 +163,8 @@ def _read(reader: _Reader, kind: str, path: Path, result: BankFiles) -> None:
     try:
         with reader.db.transaction(centre, reader.token) as conn:
             number = seen.bank_file_no if seen is not None else next_numbers(conn, centre, "bank_file")
-            booked = _book(conn, reader, kind, path.name, data, number)
-            _register(conn, reader, number, sha256, path.name, kind, booked, new=seen is None)
+            booked = _book(conn, reader, kind, given, data, number)
+            _register(conn, reader, number, sha256, shown(path.name), kind, booked, new=seen is None)
     except Incomplete:
         result.incomplete += 1
         result.messages.append((path.name, "没有末行：文件尚未写完，或被截断；补齐后自动读入。"))
@@ -164,17 +180,28 @@ def _read(reader: _Reader, kind: str, path: Path, result: BankFiles) -> None:
             )
         return
     except Refused as refused:
-        result.blocked += 1
-        text = f"[{refused.code}] " + "；".join(refused.why) + "。"
-        result.messages.append((path.name, text))
-        with reader.db.transaction(centre, reader.token) as conn:
-            _block(conn, reader, seen.bank_file_no if seen is not None else None, sha256, path.name, kind, refused.code, text)
+        _refuse(reader, kind, path, sha256, refused, result)
         return
     result.booked += 1
     result.applied = result.applied + booked.applied
     for name, count in booked.movements.items():
         result.movements[name] = result.movements.get(name, 0) + count
     _take_away(reader, path)
+
+
+def _seen(conn: Connection, centre: str, sha256: str) -> Any:
+    t = tables.bank_file
+    return conn.execute(sa.select(t.c.bank_file_no, t.c.state).where(t.c.centre == centre, t.c.sha256 == sha256)).one_or_none()
+
+
+def _refuse(reader: _Reader, kind: str, path: Path, sha256: str, refused: Refused, result: BankFiles) -> None:
+    """Nothing of the file is booked; it stays, and why is recorded."""
+    name, text = shown(path.name), f"[{refused.code}] " + "；".join(refused.why) + "。"
+    result.blocked += 1
+    result.messages.append((name, text))
+    with reader.db.transaction(reader.policy.centre, reader.token) as conn:
+        seen = _seen(conn, reader.policy.centre, sha256)
+        _block(conn, reader, seen.bank_file_no if seen is not None else None, sha256, name, kind, refused.code, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +239,8 @@ def _book(conn: Connection, reader: _Reader, kind: str, name: str, data: bytes, 
         for found in moved.findings:
             _finding(conn, reader, found.code, name, found.what, found.todo)
         return _Booked(moved.applied, None, {"skipped": moved.skipped, "repeated": moved.repeated}, moved.classes)
+    if shown(name) != name:
+        raise Refused("BANK-NAME", "文件名不是 UTF-8 编码")
     raise Refused("BANK-NAME", "文件名不是本中心任何一种银行文件的名称")
 
 
@@ -473,7 +502,7 @@ def _take_away(reader: _Reader, path: Path, interrupted: Path | None = None) -> 
         with reader.db.read() as conn:
             return conn.execute(query.where(t.c.state == "booked")).first() is not None
 
-    target = aside.free(path.parent / "taken" / path.name)
+    target = aside.free(path.parent / "taken" / _given(path.name)[0])
     try:
         if interrupted is None:
             aside.take(path, target, booked)
@@ -487,7 +516,7 @@ def _take_away(reader: _Reader, path: Path, interrupted: Path | None = None) -> 
 def _unreadable(path: Path, error: OSError) -> TransientError:
     return TransientError(
         "RESULT-DISK",
-        f"银行文件 {path.name} 不能读取或移动（系统错误 {error.errno}）。",
+        f"银行文件 {shown(path.name)} 不能读取或移动（系统错误 {error.errno}）。",
         "已入账的文件不会重复入账；其余文件留在原处。",
         "检查 results 目录的磁盘和权限后重试，系统从中断处继续。",
     )

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from subsidy.intake.profile import Profile, Profiles
+from subsidy.settings import shown
 
 #: Names of uploads in progress that transfer programs use, and hidden files.
 _PARTIAL = re.compile(r"^\.|^~|\.(tmp|part|partial|filepart|crdownload|swp|temp|uploading)$", re.IGNORECASE)
@@ -17,7 +18,8 @@ _TAIL = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A file in the inbox. `profile` is "" when its name follows none; `companions` by suffix. `size` and `mtime_ns` as looked at."""
+    """A file in the inbox. `name`: as people see it; `profile` is "" when its name follows none; `companions` by suffix. `size` and
+    `mtime_ns` as looked at."""
 
     path: Path
     name: str
@@ -65,8 +67,8 @@ def survey(inbox: Path, profiles: Profiles, quiet_seconds: int, clock: float) ->
     """Look at an inbox. `clock`: seconds since the epoch, only compared with the files' times.
 
     A file is complete when its flag or digest file is there, its trailer or archive directory stands at its end, or, where the profile
-    declares neither, when it has not changed for the profile's quiet time. A file whose name follows no profile is handed on after
-    `quiet_seconds`, to be refused by name. Companions and uploads in progress are no files of their own.
+    declares neither, when it has not changed for the profile's quiet time. A file whose name follows no profile, or is no UTF-8, is handed
+    on after `quiet_seconds`, to be refused by name. Companions and uploads in progress are no files of their own.
     """
     ready: list[tuple[tuple[str, str, int, str], Arrival]] = []
     waiting: list[Waiting] = []
@@ -75,21 +77,21 @@ def survey(inbox: Path, profiles: Profiles, quiet_seconds: int, clock: float) ->
     names = sorted(p.name for p in inbox.iterdir() if p.is_file() and not p.is_symlink())
     for name in names:
         if _PARTIAL.search(name):
-            waiting.append(Waiting(name, "正在上传"))
+            waiting.append(Waiting(shown(name), "正在上传"))
             continue
         data = _data_of(name, names, profiles)
         if data is not None:
             if data not in names:
-                waiting.append(Waiting(name, f"等 {data}"))
+                waiting.append(Waiting(shown(name), f"等 {shown(data)}"))
             continue
         path = inbox / name
         stat = path.stat()
-        profile = profiles.for_name(name)
-        arrival = Arrival(path, name, profile.name if profile else "", _companions(path, profile), stat.st_size, stat.st_mtime_ns)
+        profile = profiles.for_name(name) if shown(name) == name else None
+        arrival = Arrival(path, shown(name), profile.name if profile else "", _companions(path, profile), stat.st_size, stat.st_mtime_ns)
         age = clock - max(stat.st_mtime, 0.0)
         reason = ("未知文件，等它不再变化" if age < quiet_seconds else "") if profile is None else _lacks(arrival, profile, age)
         if reason:
-            waiting.append(Waiting(name, reason))
+            waiting.append(Waiting(shown(name), reason))
         else:
             ready.append((_order(name, profile), arrival))
     return Inbox(tuple(a for _, a in sorted(ready, key=lambda r: r[0])), tuple(waiting))

@@ -33,6 +33,7 @@ from subsidy.ledger import tables
 from subsidy.night import claims, clock, context, desk, manifest, register
 from subsidy.night.context import Context
 from subsidy.night.visible import show
+from subsidy.settings import shown
 
 #: Folder beside the inbox files to which taken files move; the immutable copy lies in the store.
 TAKEN = "已接收"
@@ -323,7 +324,7 @@ def _put_aside(ctx: Context, arrival: Arrival) -> None:
         return (now.st_size, now.st_mtime_ns) == (arrival.size, arrival.mtime_ns)
 
     # The file goes first: without its companions it would look incomplete to a rerun, companions alone are swept up.
-    if not aside.take(arrival.path, _place(folder / arrival.name, arrival.path), unchanged):
+    if not aside.take(arrival.path, _place(folder / arrival.path.name, arrival.path), unchanged):
         return  # meanwhile another file came under this name: it is read next time
     for path in arrival.companions.values():
         path.replace(_place(folder / path.name, path))
@@ -342,10 +343,10 @@ def _sweep(ctx: Context) -> None:
     def registered(found: Path) -> bool:
         query = sa.select(t.c.file_no).where(t.c.centre == ctx.centre, t.c.sha256 == file_digest(found))
         with ctx.db.read() as conn:
-            return conn.execute(query.where(t.c.name == aside.name_of(found))).first() is not None
+            return conn.execute(query.where(t.c.name == shown(found.name))).first() is not None
 
     for found in aside.left(inbox):
-        aside.decide(found, _place(inbox / TAKEN / str(ctx.run.business_date) / aside.name_of(found), found), registered)
+        aside.decide(found, _place(inbox / TAKEN / str(ctx.run.business_date) / found.name, found), registered)
     with ctx.db.read() as conn:
         rows = conn.execute(sa.select(t.c.name, t.c.detail).where(t.c.centre == ctx.centre, t.c.run_no == ctx.run.run_no)).all()
     for name, detail in rows:

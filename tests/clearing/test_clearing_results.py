@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -14,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 from clearing_house import OCTOBER, OWN, SEPTEMBER, House
 
-from subsidy.clearing import aside, movements, publish, results
+from subsidy.clearing import aside, bank_text, movements, publish, results
 from subsidy.clearing.batches import load_payments
 from subsidy.clearing.results import read_result
 from subsidy.errors import TransientError
@@ -360,7 +361,7 @@ def test_killed_while_a_file_lies_aside(house: House, monkeypatch: pytest.Monkey
         with pytest.raises(KeyboardInterrupt):
             house.read(READ)
     (hidden,) = aside.left(house.results)
-    assert not path.exists() and aside.name_of(hidden) == path.name
+    assert not path.exists() and hidden.name == path.name
     if content == "longer":  # it was replaced just before it was put aside
         house.statement([debit, back], READ)
         path.replace(hidden)
@@ -379,12 +380,12 @@ def test_file_that_goes_back_replaces_none(tmp_path: Path) -> None:
         return False
 
     assert not aside.take(path, target, looked)
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a.txt": b"third", "a.txt.2": b"second"}
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()} == {"a.txt": b"third", "a.txt.2": b"second"}
     # Killed between going back and giving up the hidden name: both are the same file.
-    os.link(path, tmp_path / ".a.txt.taking")
+    os.link(path, tmp_path / ".taking" / "a.txt")
     (hidden,) = aside.left(tmp_path)
     assert not aside.decide(hidden, target, lambda _: False)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.txt", "a.txt.2"]
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["a.txt", "a.txt.2"]
     assert aside.take(path, target, lambda _: True) and target.read_bytes() == b"third"
 
 
@@ -487,6 +488,72 @@ def test_unknown_names_are_shown_and_left(small_house: House) -> None:
     assert small_house.read(READ).blocked == 1
     assert findings(small_house)[0][0] == "BANK-NAME"
     assert (small_house.results / "readme.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["回盘.txt".encode("gbk"), b"..taking", b"x" * 255])
+def test_no_name_stops_the_other_files(small_house: House, name: bytes) -> None:
+    house = sent(small_house)
+    house.answer(house.batches("2026-09")[0])
+    with open(os.path.join(os.fsencode(house.results), name), "wb") as handle:
+        handle.write(b"hello")
+    found = house.read(READ)
+    assert found.applied.confirmed == 2
+    said = [] if name.startswith(b".") else ["BANK-NAME"]
+    assert [code for code, _ in findings(house)] == said and found.blocked == len(said)
+    assert name in os.listdir(os.fsencode(house.results))
+    if name.startswith("回盘".encode("gbk")):
+        assert r"\xbb\xd8\xc5\xcc.txt" in findings(house)[0][1] and "UTF-8" in findings(house)[0][1]
+    assert house.read(READ).blocked == len(said)
+
+
+@pytest.mark.parametrize("length", [248, 255])
+def test_long_names_are_put_aside_and_numbered(tmp_path: Path, length: int) -> None:
+    path, target = tmp_path / ("a" * length), tmp_path / "taken" / ("a" * length)
+    for _ in range(2):
+        path.write_bytes(b"x")
+        assert aside.take(path, aside.free(target), lambda _: True)
+    assert len(list((tmp_path / "taken").iterdir())) == 2 and not path.exists()
+
+
+def test_numbered_files_put_back_after_a_loss_are_read_in_their_order(small_house: House, new_house: NewHouse) -> None:
+    """`taken` holds two results of one name; put back as they are, both are read by a ledger that knows of neither."""
+    house = sent(small_house)
+    (batch,) = house.batches("2026-09")
+    first = house.answer(batch, {1: "pending", 2: "pending"}).read_bytes()
+    house.read(READ)
+    house.answer(batch)
+    house.read(READ)
+    put_back = {p.name: p.read_bytes() for p in (house.results / "taken").iterdir()}
+    name = next(n for n, data in put_back.items() if data == first)
+    assert f"{name}.2" in put_back
+    shutil.rmtree(house.results / "taken")
+    house.db.dispose()
+    lost = sent(new_house())
+    for put, data in put_back.items():
+        (lost.results / put).write_bytes(data)
+    assert lost.read(READ).blocked == 0
+    assert lost.states() == ["confirmed", "confirmed"]
+    assert {p.name for p in (lost.results / "taken").iterdir()} == put_back.keys()
+
+
+def test_size_is_looked_at_before_a_file_is_read(small_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent(small_house)
+    small_house.answer(small_house.batches("2026-09")[0])
+    monkeypatch.setattr(bank_text, "MAX_BYTES", 1 << 20)
+    path, read = small_house.results / f"BDC_MOV_{small_house.policy.code}20260922_001.DAT", Path.read_bytes
+    with path.open("wb") as handle:
+        handle.truncate((1 << 20) + 1)
+
+    def reads(found: Path) -> bytes:
+        assert found != path
+        return read(found)
+
+    monkeypatch.setattr(Path, "read_bytes", reads)
+    for _ in range(2):
+        found = small_house.read(READ)
+        assert found.blocked == 1
+    assert [code for code, _ in findings(small_house)] == ["BANK-TOO-LARGE"]
+    assert small_house.states() == ["confirmed", "confirmed"]
 
 
 def test_empty_folder(house: House) -> None:

@@ -1,4 +1,5 @@
-"""A file in the inbox is replaced at the very moment in which the night puts it away: the new one stays and is read next."""
+"""A file in the inbox is replaced at the very moment in which the night puts it away: the new one stays and is read next. Any name can be
+put away."""
 
 from __future__ import annotations
 
@@ -70,3 +71,20 @@ def test_two_files_of_one_name_in_one_night_are_both_kept(settings: Settings, mo
     put("second")
     assert api.take_in(settings, CENTRE, opened["run_no"])["files"] == 2
     assert contents(inbox / TAKEN / str(FIRST)) == {"notes.txt": b"first", "notes.txt.2": b"second"}
+
+
+def test_name_that_is_no_utf8_or_very_long_is_refused_and_stops_nobody(settings: Settings) -> None:
+    story.deliver(settings.home, CENTRE, 1)
+    inbox = os.fsencode(settings.inbox(CENTRE))
+    names = {"贷款.txt".encode("gbk"): r"\xb4\xfb\xbf\xee.txt", b"x" * 255: "x" * 255}
+    for name in names:
+        with open(os.path.join(inbox, name), "wb") as handle:
+            handle.write(b"hello " + name)
+        os.utime(os.path.join(inbox, name), (0, 0))
+    api.run_night(settings, CENTRE, FIRST, "夜间")
+    registered = tables.file.c
+    with open_database(settings).read() as conn:
+        states = dict(conn.execute(sa.select(registered.name, registered.state).where(registered.centre == CENTRE)).all())
+    assert {states.pop(shown) for shown in names.values()} == {"refused"}
+    assert states and set(states.values()) == {"booked"}
+    assert set(names) <= set(os.listdir(os.path.join(inbox, TAKEN.encode(), str(FIRST).encode())))
