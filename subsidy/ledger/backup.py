@@ -50,8 +50,8 @@ def backup(db: Database, store_url: str, folder: Path, made_at: str) -> Backup:
         if partial.exists():
             shutil.rmtree(partial)
         (partial / "tables").mkdir(parents=True)
-    except OSError as error:
-        what = f"不能建立备份目录 {folder}：{error.strerror}。"
+    except OSError:
+        what = f"不能建立备份目录 {folder}。"
         raise TerminalError("BACKUP-FOLDER", what, "没有写备份，账簿未动。", "核对路径，检查目录权限和磁盘空间后重试。") from None
     described: dict[str, dict[str, Any]] = {}
     with db.read() as conn:
