@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
+from subsidy.intake.faults import FileRefused
+from subsidy.intake.identity import read_day
 from subsidy.intake.profile import Profile, Profiles
 from subsidy.settings import shown
 
@@ -39,10 +41,11 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """An inbox at one moment: files to read in the order of their names' dates, files that wait."""
+    """An inbox at one moment: files to read in the order of their names' dates, files that wait, and files of days to come."""
 
     ready: tuple[Arrival, ...]
     waiting: tuple[Waiting, ...]
+    early: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,9 @@ def arrived(inbox: Path, profiles: Profiles, quiet_seconds: int, clock: float) -
     return list(survey(inbox, profiles, quiet_seconds, clock).ready)
 
 
-def survey(inbox: Path, profiles: Profiles, quiet_seconds: int, clock: float) -> Inbox:
-    """Look at an inbox. `clock`: seconds since the epoch, only compared with the files' times.
+def survey(inbox: Path, profiles: Profiles, quiet_seconds: int, clock: float, until: date | None = None) -> Inbox:
+    """Look at an inbox. `clock`: seconds since the epoch, only compared with the files' times. `until`: files whose names say a later day
+    are left for the night of that day.
 
     A file is complete when its flag or digest file is there, its trailer or archive directory stands at its end, or, where the profile
     declares neither, when it has not changed for the profile's quiet time. A file whose name follows no profile, or is no UTF-8, is handed
@@ -72,6 +76,7 @@ def survey(inbox: Path, profiles: Profiles, quiet_seconds: int, clock: float) ->
     """
     ready: list[tuple[tuple[str, str, int, str], Arrival]] = []
     waiting: list[Waiting] = []
+    early: list[tuple[str, str]] = []
     if not inbox.is_dir():
         return Inbox((), ())
     names = sorted(p.name for p in inbox.iterdir() if p.is_file() and not p.is_symlink())
@@ -87,6 +92,9 @@ def survey(inbox: Path, profiles: Profiles, quiet_seconds: int, clock: float) ->
         path = inbox / name
         stat = path.stat()
         profile = profiles.for_name(name) if shown(name) == name else None
+        if until is not None and (day := _day_of(name, profile)) is not None and day > until:
+            early.append((day.isoformat(), name))
+            continue
         arrival = Arrival(path, shown(name), profile.name if profile else "", _companions(path, profile), stat.st_size, stat.st_mtime_ns)
         age = clock - max(stat.st_mtime, 0.0)
         reason = ("未知文件，等它不再变化" if age < quiet_seconds else "") if profile is None else _lacks(arrival, profile, age)
@@ -94,7 +102,16 @@ def survey(inbox: Path, profiles: Profiles, quiet_seconds: int, clock: float) ->
             waiting.append(Waiting(shown(name), reason))
         else:
             ready.append((_order(name, profile), arrival))
-    return Inbox(tuple(a for _, a in sorted(ready, key=lambda r: r[0])), tuple(waiting))
+    return Inbox(tuple(a for _, a in sorted(ready, key=lambda r: r[0])), tuple(waiting), tuple(name for _, name in sorted(early)))
+
+
+def _day_of(name: str, profile: Profile | None) -> date | None:
+    """The business date that a name says; None when it says none, or no day of the calendar."""
+    said = profile.match(name) if profile is not None else None
+    try:
+        return read_day(said["date"]) if said is not None else None
+    except FileRefused:
+        return None
 
 
 def _order(name: str, profile: Profile | None) -> tuple[str, str, int, str]:

@@ -44,7 +44,9 @@ FAULTS: dict[str, Fault] = {
     "FILE-FLAG": Fault("error", "标志文件或摘要文件读不懂：{where}。", "flag / digest", "请对方重送标志文件。"),
     "FILE-CENTRE": Fault("error", "内容写明的中心编号不是本中心。", "centre_code", "核对文件是否放错目录；不要改内容。"),
     "FILE-TABLE": Fault("error", "内容写明的表 {value} 不在本约定内。", "tables", _RESEND),
-    "FILE-DATE": Fault("error", "内容写明的业务日期 {value} 不是合法日期，或晚于本次营业日期。", "业务日期不晚于营业日期", _RESEND),
+    "FILE-DATE": Fault(
+        "error", "内容写明的业务日期 {value} 不是合法日期，或晚于营业日期而文件名的日期已到。", "业务日期不晚于营业日期", _RESEND,
+    ),
     "FILE-SEQUENCE": Fault("error", "批次号 {value} 不是 3 位数字。", "批次号 001–999", _RESEND),
     "FILE-MODE": Fault("error", "{table} 写明的方式 {value} 与约定的 {expect} 不符。", "mode", _RESEND),
     "FILE-NAME": Fault(
@@ -61,6 +63,10 @@ FAULTS: dict[str, Fault] = {
     "FILE-WAITING": Fault(
         "warning", "文件 {file} 还没有收：{reason}。", "数据文件与标志文件、摘要文件到齐并写完才收",
         "请对方补齐；到齐后下一夜自动接收。",
+    ),
+    "FILE-EARLY": Fault(
+        "note", "{count} 份文件的业务日期还没有到，留在收件目录：{files}。", "业务日期到了才收",
+        "不用处理：各到自己业务日期的那一夜自动接收；日期写错的，请对方改正后重送，并移走原件。",
     ),
     "FILE-CHANGED": Fault("error", "文件{file}在读取时仍在变化。", "只读已写完的文件", "等对方写完，下一次自动再读。"),
     "FILE-TABLE-TWICE": Fault("error", "同一份文件里 {table} 出现两次。", "一份文件每张表一次", _RESEND),

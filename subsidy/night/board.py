@@ -139,12 +139,14 @@ def _files(conn: Connection, centre: str, nights: dict[int, str], steps: dict[st
         night = nights[max(int(x.run_no) for x in rows if x.state in ("refused", "held"))]
         return Cell("trouble", f"{refused} 个文件被拒收或搁置", "看原因，请对方更正后重送", "files", night)
     newest = steps["take_in"][-1] if steps["take_in"] else {}
-    missing, waiting = newest.get("missing", []), newest.get("waiting", [])
-    if missing or waiting:
-        codes = ("FILE-MISSING", "FILE-WAITING")
+    missing, waiting, early = (newest.get(name, []) for name in ("missing", "waiting", "early"))
+    if missing or waiting or early:
+        codes = ("FILE-MISSING", "FILE-WAITING", *(() if missing or waiting else ("FILE-EARLY",)))
         query = sa.select(t.c.what).where(t.c.centre == centre, t.c.run_no == last, t.c.code.in_(codes)).order_by(t.c.finding_no)
-        todo = f"{' '.join(conn.execute(query.limit(NAMED)).scalars())}请对方{'补送' if missing else '补齐'}"
-        text = "，".join(f"{word} {len(names)} 个文件" for word, names in (("缺", missing), ("未到齐", waiting)) if names)
+        follows = "请对方补送" if missing else "请对方补齐" if waiting else "到日期自动接收"
+        todo = f"{' '.join(conn.execute(query.limit(NAMED)).scalars())}{follows}"
+        counted = (("缺", missing), ("未到齐", waiting), ("未到日期", early))
+        text = "，".join(f"{word} {len(names)} 个文件" for word, names in counted if names)
         return Cell("trouble" if missing else "waiting", text, todo, "findings", nights[last])
     count, lines = sum(int(x.n) for x in rows), sum(int(x.rows) for x in rows)
     return Cell("done" if count else "none", f"已到齐：{count} 个文件 {lines:,} 行" if count else "无文件", "", "files", nights[last])

@@ -39,6 +39,8 @@ def said(name: str, result: dict[str, Any] | None) -> str | None:
         parts.append(f"缺 {len(result['missing'])} 个文件")
     if result.get("waiting"):
         parts.append(f"未到齐 {len(result['waiting'])} 个文件")
+    if result.get("early"):
+        parts.append(f"未到日期 {len(result['early'])} 个文件")
     if result.get("periods"):
         parts.append("期间 " + "、".join(str(x) for x in result["periods"]))
     if result.get("blocked"):

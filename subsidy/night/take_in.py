@@ -39,13 +39,15 @@ from subsidy.settings import shown
 TAKEN = "已接收"
 #: How long a file whose name follows no profile must not change before it is refused by name.
 QUIET_SECONDS = 60
+#: How many files of days to come a finding names.
+NAMED = 5
 
 _log = logging.getLogger(__name__)
 
 
 def take_in(ctx: Context, token: int) -> dict[str, Any]:
     """The step `take_in`. Counts: files and rows in, booked, quarantined, duplicate, released; names of files
-    missing at their deadline, and of files that lie in the inbox and are not complete."""
+    missing at their deadline, of files that lie in the inbox and are not complete, and of files there whose day has not come."""
     with ctx.db.read() as conn:
         done = context.step_result(conn, ctx.run, "take_in")
     if done is not None:
@@ -57,8 +59,11 @@ def take_in(ctx: Context, token: int) -> dict[str, Any]:
     shutil.rmtree(work, ignore_errors=True)  # what a killed attempt left; the lease says that nobody else works here
     work.mkdir(parents=True)
     _sweep(ctx)  # lest what an interrupted attempt left behind looks like files that wait
-    looked = survey(inbox, profiles, QUIET_SECONDS, clock.seconds())
+    looked = survey(inbox, profiles, QUIET_SECONDS, clock.seconds(), ctx.run.business_date)
     waiting = [finding("FILE-WAITING", file_name=w.name, file=w.name, reason=w.reason) for w in looked.waiting]
+    if looked.early:
+        first = "、".join(looked.early[:NAMED]) + (" 等" if len(looked.early) > NAMED else "")
+        waiting.append(finding("FILE-EARLY", count=len(looked.early), files=first))
     changing: list[Finding] = []
     for arrival in looked.ready:
         try:
@@ -87,7 +92,11 @@ def take_in(ctx: Context, token: int) -> dict[str, Any]:
         newest = conn.execute(sa.select(sa.func.max(tables.file.c.file_no)).where(tables.file.c.centre == ctx.centre)).scalar_one()
         r = tables.run
         conn.execute(sa.update(r).where(r.c.centre == ctx.centre, r.c.run_no == ctx.run.run_no).values(knowledge_file_no=int(newest or 0)))
-        names = {"missing": [f.file_name for f in missing], "waiting": [f.file_name for f in waiting]}
+        names = {
+            "missing": [f.file_name for f in missing],
+            "waiting": [w.name for w in looked.waiting],
+            "early": list(looked.early),
+        }
         counts = {**totals, "released": len(releases), **names}
         return context.finish_step(conn, ctx.run, "take_in", counts)
 

@@ -120,6 +120,22 @@ def test_an_unknown_name_is_handed_on_when_it_is_quiet(tmp_path: Path) -> None:
     assert (found.name, found.profile) == ("readme.txt", "")
 
 
+@pytest.mark.parametrize("centre", CENTRES)
+def test_a_file_of_a_day_to_come_is_left_for_its_night(centre: str, tmp_path: Path) -> None:
+    days = [D(2026, 9, n) for n in (13, 14, 15, 16)]
+    files = [path.name for day in days for path in deliver(profiles(centre).profiles["main"], tmp_path, {"TX05": rows("TX05")}, day=day)]
+    for at, day in enumerate(days):
+        found = survey(tmp_path, profiles(centre), 60, time.time() + 10_000, day)
+        assert ([a.name for a in found.ready], found.waiting, list(found.early)) == (files[: at + 1], (), files[at + 1 :])
+
+
+def test_a_name_whose_date_is_no_day_is_handed_on_to_be_refused(tmp_path: Path) -> None:
+    [path] = deliver(profiles("hangzhou").profiles["main"], tmp_path, {"TX05": rows("TX05")})
+    path.rename(tmp_path / "HZ_TX05_20261340_001.txt")
+    found = survey(tmp_path, profiles("hangzhou"), 60, time.time() + 10_000, D(2026, 9, 14))
+    assert [a.name for a in found.ready] == ["HZ_TX05_20261340_001.txt"] and not found.early
+
+
 def test_a_snapshot_is_private_and_notices_change(tmp_path: Path) -> None:
     [path] = deliver(profiles("huzhou").profiles["main"], tmp_path / "in", {"TX05": rows("TX05")})
     [looked_at] = arrived(tmp_path / "in", profiles("huzhou"), 60, time.time())

@@ -20,7 +20,7 @@ from subsidy.facts.store import Store
 from subsidy.ledger import tables
 from subsidy.ledger import verify as proofs
 from subsidy.ledger.database import open_database
-from subsidy.night import api, board, line_store, manifest
+from subsidy.night import api, board, line_store, manifest, previewing
 from subsidy.policy import centre_names
 from subsidy.reports import fingerprint
 from subsidy.settings import Settings
@@ -225,3 +225,25 @@ def approve_named(settings: Settings, waiting: dict[str, object]) -> dict[str, o
     said = api.answer_settlement(settings, "wenzhou", str(waiting["period"]), "审批乙", "approve", str(waiting["content_hash"]))
     assert said["accepted"], said
     return api.publish(settings, "wenzhou", str(waiting["period"]))
+
+
+def test_files_of_later_days_wait_in_the_inbox_while_a_range_of_days_is_run(settings: Settings, tmp_path: Path) -> None:
+    """As after an outage: the files of several nights lie there, and each is taken by its own night, as if it had come that day."""
+    one = dataclasses.replace(settings, home=tmp_path / "one", database_url=f"sqlite:///{tmp_path / 'one.db'}")
+    nights = [n for n in story.nights() if n.centre == "hangzhou"][:2]
+    files = [story.deliver(settings.home, "hangzhou", night.number) for night in nights]
+    first, second = (api.run_night(settings, "hangzhou", night.business_date, "夜间")["take_in"] for night in nights[:1] * 2)
+    assert first == second and (first["files"], first["states"]) == (len(files[0]), {"booked": len(files[0])})
+    assert sorted(first["early"]) == sorted(files[1]) and first["waiting"] == first["missing"] == []
+    assert "未到日期" in (previewing.said("take_in", first) or "")
+    [row] = board.board(settings, ["hangzhou"], f"{nights[0].business_date:%Y-%m}")
+    assert (row.cells[0].state, row.cells[0].text) == ("waiting", f"未到日期 {len(files[1])} 个文件")
+    assert row.cells[1].state == "done" and "到日期自动接收" in row.cells[0].todo
+    api.run_night(settings, "hangzhou", nights[1].business_date, "夜间")
+    for night in nights:
+        story.deliver(one.home, "hangzhou", night.number)
+        api.run_night(one, "hangzhou", night.business_date, "夜间")
+    assert {name: rows for name, rows in state(settings).items() if name in ("file", "posting", "journal", "settlement")} == {
+        name: rows for name, rows in state(one).items() if name in ("file", "posting", "journal", "settlement")
+    }
+    assert visible_files(settings).keys() == visible_files(one).keys()
