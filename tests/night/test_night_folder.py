@@ -24,6 +24,8 @@ CENTRE = "huzhou"
     [
         ("policy.yaml", "frequency: monthly", "frequency: mensual", "mensual"),
         ("files.yaml", "encoding: utf-8", "encoding: utf-9", "utf-9"),
+        ("files.yaml", 'centre_code: "330500000000000"', 'centre_code: "330300000000000"', "中心编号 330300000000000 与"),
+        ("files.yaml", "from: 2026-09-01", "from: 2026-08-31", "从 2026-08-31 起等文件"),
         ("outbound.yaml", "recovery:", "recover:", "recovery"),
     ],
 )
