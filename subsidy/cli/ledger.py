@@ -126,6 +126,7 @@ def _backup(args: argparse.Namespace) -> int:
         {"folder": str(args.to), "content_hash": made.content_hash, "rows": rows, "store_objects": made.store_objects},
         f"已备份到 {args.to}：{len(made.rows)} 张表 {rows} 行，存储清单 {made.store_objects} 个对象。",
         f"内容哈希 {made.content_hash}",
+        "不含存储中的文件：存储（SUBSIDY_STORE_URL）、收件、发件、回盘、报表、规则和密钥要另外复制，之后这份备份才可用。",
     )
     return DONE
 

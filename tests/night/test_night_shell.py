@@ -187,3 +187,9 @@ def test_help_is_chinese(words: list[str], capsys: pytest.CaptureFixture[str]) -
     said = capsys.readouterr().out
     assert said.startswith("用法：") and "选项:" in said and "显示本说明后退出" in said
     assert not re.search(r"usage|options|arguments|show ", said)
+
+
+def test_a_backup_says_what_it_does_not_hold(at_shell: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    open_database(at_shell)
+    assert shell.main(["backup", str(tmp_path / "backup")]) == 0
+    assert "不含" in (told := capsys.readouterr().out) and "SUBSIDY_STORE_URL" in told
