@@ -161,9 +161,10 @@ def republish(
 
     Allowed only when the bank's latest word on the batch is that it never received it (BDC107 status 9), nothing else was heard of it, and
     that word must be an answer to a question asked since the batch was published (again): once per such answer, which says nothing of
-    what left after the question. TerminalError ``REPUBLISH-UNKNOWN`` (no batch); ``REPUBLISH-REFUSED`` otherwise; ``REPUBLISH-RESTORED``
-    when the ledger was restored since the batch was built: it may have been republished after the backup, and answers read again do not say
-    which file they speak of. Then the bank must answer that the batch failed; its payments come again under new numbers.
+    what left after the question. TerminalError ``REPUBLISH-UNKNOWN`` when there is no such batch, ``REPUBLISH-REFUSED`` otherwise, and
+    ``REPUBLISH-RESTORED`` when the ledger was restored since the batch was built: it may have been republished after the backup, and
+    answers read again do not say which file they speak of. Then the bank must answer that the batch failed; its payments come again under
+    new numbers.
     """
     outbound = outbound or load(settings.rules, policy.centre)
     store, folder = Store(settings.store_url), settings.outbox(policy.centre)

@@ -40,7 +40,7 @@ class Asked:
 
     def posted(self, line: Mapping[str, Any]) -> Earlier | None:
         """What the period's runs posted to a line of an earlier period; None when it is none, or they posted nothing to it."""
-        return self.earlier.get((line["agreement_no"], line["account_no"], line["serial_no"]))
+        return None if self.own(line) else self.earlier.get((line["agreement_no"], line["account_no"], line["serial_no"]))
 
     def takes(self, line: Mapping[str, Any]) -> bool:
         """Whether a line is one of them."""

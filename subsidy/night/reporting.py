@@ -231,6 +231,8 @@ def _derivations(ctx: Context, conn: Connection, known: Sequence[Segment], asked
         lines = line_store.known_lines(ctx.store, known, buckets)
         rows = lines.filter(pc.not_equal(lines["outcome"], "opening")).select(_SHOWN).to_pylist()
         stored = {_key(r): r for r in rows if asked.takes(r)}
+        if not stored:
+            continue
         shown += stored.values()
         facts = manifest.facts_of(ctx.store, known, ctx.run.business_date, buckets, claimed)
         done, _ = isolate.apart(derive, facts_of(facts, sorted({key[0] for key in stored})))

@@ -53,7 +53,8 @@ def sample_file(folder: Path) -> Path:
 def test_every_command_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(ROOT / "rules", tmp_path / "rules")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SUBSIDY_RULES", str(tmp_path / "rules"))
+    for name, value in {"RULES": tmp_path / "rules", "HOME": tmp_path / "trial", "KEY": "k" * 32}.items():
+        monkeypatch.setenv(f"SUBSIDY_{name}", str(value))
     told: list[tuple[str, int, str]] = []
     for command in COMMANDS:
         words: list[Any] = command.split()
@@ -80,9 +81,18 @@ def test_every_command_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ["files", "describe"],
         ["files", "check"],
         ["cases", "rules/jiaxing"],
+        ["night", "--centre"],
+        ["quarantine", "list"],
+        ["explain", "--centre"],
+        ["settlement", "show"],
+        ["preview", "--centre"],
+        ["ledger", "verify"],
+        ["settlement", "publish"],
+        ["results-night", "--centre"],
     ]
-    # the first check finds what waits, two different centres differ, everything else is as it should be
-    assert [code for _, code, _ in told] == [0, 1, 0, 0, 1, 0, 0, 0], told
+    # The first check finds what waits, two different centres differ; the trial night got no file, so that nobody has to be paid.
+    assert [code for _, code, _ in told] == [0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 3, 0, 0, 0, 3, 0], told
     words = ("待填 12 处", "POL-BLANK", "无错误", "嘉兴市住房公积金管理中心", "+ 杭州", "JIAXING_", "可以接收", "1 个样例，1 个相符")
+    words += ("关闭当日", "共 0 行", "LOOKUP-UNKNOWN", "2027-01", "没有任何金额会改变", "jiaxing：通过", "2027-01", "没有新文件")
     for (_, _, text), said in zip(told, words, strict=True):
         assert said in text, text
