@@ -282,7 +282,7 @@ def run(monkeypatch: pytest.MonkeyPatch, known: Facts, *arguments: str) -> int:
     monkeypatch.setattr(lookup, "load_for_contract", lambda settings, centre, contract: (known, policy(), {3: "还款.txt"}))
     monkeypatch.setattr(lookup, "asked", asked)
     monkeypatch.setattr(posted, "posted_lines", lambda settings, centre, agreements: {})
-    monkeypatch.setattr(command, "load_settings", lambda: None)
+    monkeypatch.setattr(command, "settings_of", lambda _: None)
     parser = argparse.ArgumentParser()
     command.register(parser.add_subparsers())
     parsed = parser.parse_args(["explain", "--centre", "hangzhou", "--contract", "HT1", *arguments])
