@@ -41,7 +41,7 @@ def test_the_story_recalculates_to_zero_and_a_changed_cell_does_not(told: Settin
     path = tmp_path / "story.xlsx"
     workbook.write(reporting.current(reporting.of_period(told, CENTRE, PERIODS[1]), PERIODS[1]), path)
     recalculated = differences(convert(profile, path, "xlsx"))
-    assert len(recalculated) == 17 and set(recalculated) == {(0, "相符")}
+    assert len(recalculated) == 20 and set(recalculated) == {(0, "相符")}
     opened = openpyxl.load_workbook(path)
     opened["贴息明细"]["K4"].value = 0.01
     opened.save(tmp_path / "changed.xlsx")
